@@ -1,0 +1,62 @@
+"""The seam to SSH: what a way in to the VM must offer. No implementation here."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..core.events import Ask
+
+
+class Stream(Protocol):
+    """A blocking, bidirectional byte stream. Reads and writes may be on two threads."""
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; b"" at the end. LinkLost when the connection died."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """All of `data`; blocks while the window is full. LinkLost on a dead link."""
+
+    def close(self) -> None:
+        """Idempotent; wakes a blocked reader."""
+
+
+class ExecStream(Stream, Protocol):
+    """The stdin and stdout of a remote command."""
+
+    def stderr_tail(self) -> bytes:
+        """The last 32 KiB the command wrote to stderr so far."""
+
+    def exit_status(self, timeout_s: float) -> int | None:
+        """The exit status, or None if it has not ended in time."""
+
+
+class Connection(Protocol):
+    """One authenticated SSH connection. Thread-safe."""
+
+    def exec(self, command: str) -> ExecStream:
+        """Starts `command` under the user's login shell; one session channel."""
+
+    def connect_tcp(self, host: str, port: int) -> Stream:
+        """A direct-tcpip channel. ForwardRefused if the server admits none."""
+
+    def is_alive(self) -> bool: ...
+
+    def close(self) -> None:
+        """Closes the socket itself, so that nothing can block. Idempotent."""
+
+
+class Link(Protocol):
+    """A provider: one way in to one VM."""
+
+    @property
+    def label(self) -> str:
+        """For people: "root@203.0.113.7:22"."""
+
+    def connect(self, ask: Ask, timeout_s: float) -> Connection:
+        """Blocks. ConnectFailed, AuthFailed, HostKeyUnknown, HostKeyChanged."""
+
+    def place(self, path: str) -> str:
+        """Where the absolute remote `path` really is (the sandbox has no /content)."""
+
+    def close(self) -> None:
+        """Ends what the provider started (a sandbox server, a tunnel)."""
