@@ -1,0 +1,77 @@
+"""The loopback door for bulk data.
+
+An SSH server gives each channel a 2 MiB window and few session channels, but forwards
+are not counted: the client opens several to this listener. Each connection's first
+bytes must be one of the tokens, which are good for one connection each.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import socket
+import threading
+from typing import Callable, List
+
+TOKEN_BYTES = 32
+_PATIENCE_S = 30.0
+
+Serve = Callable[[socket.socket], None]
+
+
+class Listener:
+    """Accepts on its own thread, serves each connection on one of its own."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self._tokens = []  # type: List[bytes]
+        self._lock = threading.Lock()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(64)
+        self.port = self._socket.getsockname()[1]  # type: int
+        threading.Thread(target=self._accept, name="devsync-accept", daemon=True).start()
+
+    def tokens(self, count: int) -> List[str]:
+        """Fresh one-time tokens, hex."""
+        fresh = [os.urandom(TOKEN_BYTES) for _ in range(count)]
+        with self._lock:
+            self._tokens += fresh
+        return [token.hex() for token in fresh]
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._socket.accept()
+            threading.Thread(
+                target=self._greet, args=(connection,), name="devsync-bulk", daemon=True
+            ).start()
+
+    def _greet(self, connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(_PATIENCE_S)
+            try:
+                shown = _read_exactly(connection, TOKEN_BYTES)
+            except OSError:
+                return
+            if self._admit(shown):
+                connection.settimeout(None)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._serve(connection)
+
+    def _admit(self, shown: bytes) -> bool:
+        with self._lock:
+            for token in self._tokens:
+                if hmac.compare_digest(token, shown):
+                    self._tokens.remove(token)
+                    return True
+        return False
+
+
+def _read_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        if not piece:
+            break
+        data += piece
+    return data

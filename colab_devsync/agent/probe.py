@@ -1,0 +1,121 @@
+"""What kind of machine this is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import pwd
+import shutil
+import subprocess
+import sys
+from typing import Dict, List, Optional
+
+
+def boot_id() -> str:
+    """Changes with every boot; "" where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
+
+
+def identity() -> Dict[str, object]:
+    """Cheap facts, sent with the handshake."""
+    return {
+        "host": platform.node(),
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+        "python": "%d.%d.%d" % sys.version_info[:3],
+        "boot_id": boot_id(),
+        "pid": os.getpid(),
+    }
+
+
+def machine(root: str) -> Dict[str, object]:
+    """Facts that may take a second: GPU, memory, disk."""
+    disk = shutil.disk_usage(root)
+    return {
+        "gpu": gpu(),
+        "ram_total": _ram_total(),
+        "disk_total": disk.total,
+        "disk_free": disk.free,
+        "uptime_s": _uptime(),
+    }
+
+
+def gpu() -> Optional[str]:
+    """The GPUs' names as nvidia-smi gives them, or None."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(
+            query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    names = answer.stdout.decode("utf-8", "replace").strip().splitlines()
+    return "; ".join(names) if answer.returncode == 0 and names else None
+
+
+def _ram_total() -> Optional[int]:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+
+
+def _uptime() -> Optional[float]:
+    try:
+        with open("/proc/uptime", encoding="ascii") as stream:
+            return float(stream.read().split()[0])
+    except OSError:
+        return None
+
+
+def is_case_sensitive(folder: str) -> bool:
+    """Whether names that differ only in case are two files below `folder`."""
+    probe = os.path.join(folder, ".Case-%d" % os.getpid())
+    with open(probe, "w", encoding="ascii"):
+        pass
+    try:
+        return not os.path.exists(probe.lower())
+    finally:
+        os.unlink(probe)
+
+
+_KERNELS = (b"ipykernel_launcher", b"colab_kernel_launcher")
+_NVIDIA = "/usr/lib64-nvidia"
+
+
+def environment() -> Dict[str, str]:
+    """What programs on this machine expect: the running notebook kernel's environment.
+
+    An SSH shell on Colab has neither its LD_LIBRARY_PATH nor its PATH, and torch
+    then sees no GPU. Without a kernel: our own, with the NVIDIA library folder.
+    """
+    found = dict(os.environ)
+    found.update(_kernel_environment())
+    libraries = found.get("LD_LIBRARY_PATH", "").split(":")
+    if os.path.isdir(_NVIDIA) and _NVIDIA not in libraries:
+        found["LD_LIBRARY_PATH"] = ":".join([_NVIDIA] + [lib for lib in libraries if lib])
+    return found
+
+
+def _kernel_environment() -> Dict[str, str]:
+    for pid in _pids():
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as stream:
+                if not any(kernel in stream.read() for kernel in _KERNELS):
+                    continue
+            with open("/proc/%s/environ" % pid, "rb") as stream:
+                pairs = stream.read().decode("utf-8", "surrogateescape").split("\0")
+        except OSError:
+            continue  # ended, or not ours to read
+        return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    return {}
+
+
+def _pids() -> List[str]:
+    try:
+        return [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []

@@ -1,0 +1,187 @@
+"""Requests and replies over one agent channel.
+
+The reader thread resolves replies; any thread may send (one lock). Knows frames, not
+projects. Everything that waits is woken with LinkLost when the channel dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from ..agent import wire
+from ..errors import AgentCrashed, AgentError, Busy, DevsyncError, LinkLost, ProtocolMismatch
+from ..errors import RemoteRefused
+from ..link.base import Stream
+
+Meta = dict[str, Any]
+OnReply = Callable[["Reply"], None]
+
+
+class Reply:
+    """What came back: a frame, or the reason why none will."""
+
+    __slots__ = ("_frame", "error")
+
+    def __init__(self, frame: wire.Frame | None, error: DevsyncError | None = None) -> None:
+        self._frame = frame
+        self.error = error
+
+    def meta(self) -> Meta:
+        """The reply's object. Raises what went wrong."""
+        return self.frame().meta
+
+    def frame(self) -> wire.Frame:
+        if self.error is not None:
+            raise self.error
+        assert self._frame is not None
+        return self._frame
+
+
+def _reply(frame: wire.Frame) -> Reply:
+    error = frame.meta.get("error")
+    return Reply(frame, _as_exception(error) if error else None)
+
+
+def _as_exception(error: Meta) -> DevsyncError:
+    message = str(error.get("message"))
+    match error.get("code"):
+        case "refused":
+            return RemoteRefused(message)
+        case "taken":
+            return Busy(
+                f"The remote folder is in use by {message}.",
+                "Disconnect there first; if that machine is gone, try again in two minutes.",
+            )
+        case "version" | "protocol":
+            return ProtocolMismatch(f"The agent on the VM refused a request: {message}.")
+        case _:
+            return AgentCrashed(
+                f"The agent on the VM failed inside:\n{message}",
+                "This is a bug in colab-devsync; please report it with the lines above.",
+            )
+
+
+class RawStream(io.RawIOBase):
+    """A link's Stream as a raw file, for io.BufferedReader."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class AgentClient:
+    """Created by remote.bootstrap once the agent has said its magic bytes."""
+
+    def __init__(self, stream: Stream, reader: io.BufferedReader) -> None:
+        self._stream = stream
+        self._reader = reader
+        self._sequence = itertools.count(1)
+        self._waiting: dict[int, tuple[OnReply, float]] = {}
+        self._lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._lost: DevsyncError | None = None
+        self._heard = time.monotonic()
+        self.on_lost: Callable[[DevsyncError], None] = lambda error: None
+
+    def start(self) -> None:
+        threading.Thread(target=self._read, name="devsync-agent-reader", daemon=True).start()
+
+    # --- sending ------------------------------------------------------------------
+
+    def send(self, meta: Meta, data: bytes, on_reply: OnReply) -> None:
+        """Sends and returns; `on_reply` runs on the reader thread, exactly once."""
+        self.write(self.frame(meta, data, on_reply))
+
+    def frame(self, meta: Meta, data: bytes, on_reply: OnReply) -> bytes:
+        """A frame for a bulk stream; its reply comes over the control channel."""
+        with self._lock:
+            if self._lost is None:
+                sequence = next(self._sequence)
+                self._waiting[sequence] = (on_reply, time.monotonic())
+                return wire.encode(sequence, meta, data)
+        on_reply(Reply(None, self._lost))
+        raise self._lost
+
+    def write(self, frame: bytes) -> None:
+        """Writes to the control channel; a failure loses the whole client."""
+        try:
+            with self._write_lock:
+                self._stream.write(frame)
+        except LinkLost as exc:
+            self.lose(exc)
+
+    def request(self, meta: Meta, data: bytes = b"", timeout_s: float = 60.0) -> Reply:
+        """Sends and waits. LinkLost, AgentError."""
+        future: Future[Reply] = Future()
+        with contextlib.suppress(LinkLost):  # then the future has it
+            self.send(meta, data, future.set_result)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            error = AgentError(f"The agent did not answer {meta['op']!r} in {timeout_s:.0f} s.")
+            return Reply(None, error)
+
+    # --- receiving ----------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            for frame in iter(lambda: wire.read_frame(self._reader), None):
+                self._heard = time.monotonic()
+                with self._lock:
+                    waiting = self._waiting.pop(frame.seq, None)
+                if waiting is not None:
+                    waiting[0](_reply(frame))
+            error: DevsyncError = AgentCrashed("The agent on the VM ended.")
+        except LinkLost as exc:
+            error = exc
+        except wire.WireError as exc:
+            error = AgentCrashed(f"The agent on the VM broke the protocol: {exc}.")
+        self.lose(error)
+
+    # --- life ---------------------------------------------------------------------
+
+    @property
+    def is_lost(self) -> bool:
+        return self._lost is not None
+
+    def silence_s(self) -> float:
+        """Seconds since anything was heard, or since the oldest unanswered request if
+        that is later; 0 while nothing is awaited."""
+        with self._lock:
+            oldest = next(iter(self._waiting.values()), None)
+        if oldest is None:
+            return 0.0
+        return time.monotonic() - max(self._heard, oldest[1])
+
+    @property
+    def is_awaiting(self) -> bool:
+        return bool(self._waiting)
+
+    def lose(self, error: DevsyncError) -> None:
+        """Ends the client: every waiting reply gets `error`. Idempotent."""
+        with self._lock:
+            if self._lost is not None:
+                return
+            self._lost = error
+            waiting, self._waiting = list(self._waiting.values()), {}
+        self._stream.close()
+        for on_reply, _ in waiting:
+            on_reply(Reply(None, error))
+        self.on_lost(error)
+
+    def close(self) -> None:
+        self.lose(LinkLost("The connection was closed."))
