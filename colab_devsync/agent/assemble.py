@@ -9,19 +9,21 @@ from __future__ import annotations
 import linecache
 import sys
 from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Dict
 
 PACKAGE = "colab_devsync_agent"
-sources = globals()["SOURCES"]
+sources: Dict[str, str] = globals()["SOURCES"]
 
 
 class Loader:
-    def __init__(self, module):  # type: ignore[no-untyped-def]
+    def __init__(self, module: str) -> None:
         self.module = module
 
-    def create_module(self, spec):  # type: ignore[no-untyped-def]
+    def create_module(self, spec: ModuleSpec) -> None:
         return None
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module: ModuleType) -> None:
         source = sources[self.module]
         name = "<colab-devsync>/agent/%s.py" % self.module
         # Tracebacks from the VM then show source lines.
@@ -31,14 +33,20 @@ class Loader:
 
 class Finder:
     @staticmethod
-    def find_spec(name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
         if name == PACKAGE:
-            return ModuleSpec(name, Loader("__init__"), is_package=True)
+            return spec_of("__init__", name, is_package=True)
         head, _, tail = name.rpartition(".")
         if head == PACKAGE and tail in sources:
-            return ModuleSpec(name, Loader(tail))
+            return spec_of(tail, name)
         return None
 
 
-sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+def spec_of(module: str, name: str, is_package: bool = False) -> ModuleSpec:
+    loader: Any = Loader(module)
+    return ModuleSpec(name, loader, is_package=is_package)
+
+
+finder: Any = Finder
+sys.meta_path.insert(0, finder)
 __import__(PACKAGE + ".serve", fromlist=["main"]).main()

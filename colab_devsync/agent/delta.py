@@ -2,8 +2,9 @@
 
 The sender keeps a signature (per block: its hash and its first bytes) of what the
 VM acknowledged, so making a delta needs no round trip and no copy of the old file.
-Insertions and deletions are found by searching the first bytes of the next blocks in
-the new content; the search runs at memory speed, because `bytes.find` does it.
+Replaced bytes are stepped over; insertions and deletions are found by searching the
+first bytes of later blocks in the new content, which runs at memory speed, because
+`bytes.find` does it. What is not found in a bounded search travels as it is.
 """
 
 from __future__ import annotations
@@ -11,20 +12,33 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from typing import BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    BinaryIO,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 BLOCK = 8 << 10
 ANCHOR = 16
 _HASH = 12
 RECORD = ANCHOR + _HASH
-_LOOKAHEAD = 48  # blocks tried after a mismatch
-_SLACK = 1 << 20  # how much may have been inserted before one of them
+_NEAR = 8  # blocks after a mismatch that are searched for one by one; then 16, 32 ...
+_STEPS = 48  # blocks after a mismatch that are looked for in step
+_SHORT = 64 << 10  # how much was inserted, tried first
+_LONG = 1 << 20  # how much may have been inserted
 _TRIES = 3  # places looked at per anchor
 
 _COUNT = struct.Struct(">I")
 
 Op = Sequence[int]
 """[offset, length] copies from the base; [length] takes the next literal bytes."""
+Find = Callable[[bytes, int, int], int]
 
 
 class DeltaError(Exception):
@@ -42,18 +56,26 @@ class Signature(NamedTuple):
 
     def anchor(self, index: int) -> bytes:
         start = index * RECORD
-        return self.records[start : start + ANCHOR]
+        return self.records[start : start + min(ANCHOR, self.length(index))]
 
-    def matches(self, index: int, block: "memoryview") -> bool:
+    def length(self, index: int) -> int:
+        """BLOCK, but for the last one."""
+        return min(BLOCK, self.size - index * BLOCK)
+
+    def stands_at(self, index: int, new: "memoryview", where: int) -> bool:
+        """Whether the block is what `new` holds at `where`."""
+        piece = new[where : where + self.length(index)]
+        if where < 0 or len(piece) < self.length(index):
+            return False
         start = index * RECORD + ANCHOR
-        return self.records[start : start + _HASH] == _block_hash(block)
+        return self.records[start : start + _HASH] == _block_hash(piece)
 
 
 def _block_hash(block: "memoryview") -> bytes:
     return hashlib.blake2b(block, digest_size=_HASH).digest()
 
 
-def sign(blocks: Iterator[bytes], size: int) -> Signature:
+def sign(blocks: Iterable[bytes], size: int) -> Signature:
     """The signature of a file given as consecutive BLOCK-sized pieces."""
     records = bytearray()
     for block in blocks:
@@ -67,21 +89,23 @@ def pieces(stream: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: stream.read(BLOCK), b"")
 
 
-def make(base: Signature, new: "memoryview", find: Callable[[bytes, int, int], int]) -> Tuple[List[Op], List[Tuple[int, int]]]:
+def make(
+    base: Signature, new: "memoryview", find: Find
+) -> Tuple[List[Op], List[Tuple[int, int]]]:
     """Instructions that turn `base` into `new`, and the literal ranges of `new`.
 
     `find(needle, start, end)` searches `new` (bytes.find or mmap.find).
     """
+    search = _Search(base, new, find)
     builder = _Builder()
     position, block = 0, 0
     while position < len(new) and block < len(base):
-        length = _length(base, block)
-        piece = new[position : position + length]
-        if len(piece) == length and base.matches(block, piece):
+        if base.stands_at(block, new, position):
+            length = base.length(block)
             builder.copy(block * BLOCK, length)
             position, block = position + length, block + 1
             continue
-        found = _resync(base, new, find, block, position)
+        found = search.resync(block, position)
         if found is None:
             break
         block, where = found
@@ -91,33 +115,75 @@ def make(base: Signature, new: "memoryview", find: Callable[[bytes, int, int], i
     return builder.ops, builder.literals
 
 
-def _length(base: Signature, block: int) -> int:
-    return min(BLOCK, base.size - block * BLOCK)
+class _Search:
+    """Finds where base and new content run in step again."""
 
+    def __init__(self, base: Signature, new: "memoryview", find: Find) -> None:
+        self._base = base
+        self._new = new
+        self._find = find
 
-def _resync(base: Signature, new: "memoryview", find: Callable[[bytes, int, int], int], block: int, position: int) -> Optional[Tuple[int, int]]:
-    """The next block of the base that stands in `new`, and where."""
-    for candidate in range(block, min(block + _LOOKAHEAD, len(base))):
-        length = _length(base, candidate)
-        anchor = base.anchor(candidate)[: min(ANCHOR, length)]
-        end = min(len(new), position + (candidate - block + 1) * BLOCK + _SLACK)
-        where = position
-        for _ in range(_TRIES):
-            where = find(anchor, where, end)
-            if where < 0 or where + length > len(new):
-                break
-            if base.matches(candidate, new[where : where + length]):
+    def resync(self, block: int, position: int) -> Optional[Tuple[int, int]]:
+        """A later block of the base, and where it stands in the new content."""
+        return (
+            self._in_step(block, position)
+            or self._shifted(block, position, _near(block, len(self._base)), _SHORT)
+            or self._shifted(block, position, _far(block, len(self._base)), _LONG)
+        )
+
+    def _in_step(self, block: int, position: int) -> Optional[Tuple[int, int]]:
+        """Bytes were replaced: the rest stands where it stood."""
+        for candidate in range(block + 1, min(block + _STEPS, len(self._base))):
+            where = position + (candidate - block) * BLOCK
+            if self._base.stands_at(candidate, self._new, where):
                 return candidate, where
-            where += 1
-    return None
+        return None
+
+    def _shifted(
+        self, block: int, position: int, candidates: Iterable[int], slack: int
+    ) -> Optional[Tuple[int, int]]:
+        for candidate in candidates:
+            anchor = self._base.anchor(candidate)
+            end = position + (candidate - block + 1) * BLOCK + slack
+            where = position - 1
+            for _ in range(_TRIES):
+                where = self._find(anchor, where + 1, min(end, len(self._new)))
+                if where < 0:
+                    break
+                if self._base.stands_at(candidate, self._new, where):
+                    return self._backwards(candidate, where, block, position)
+        return None
+
+    def _backwards(
+        self, candidate: int, where: int, block: int, position: int
+    ) -> Tuple[int, int]:
+        """The first of the blocks before that run in step with this one."""
+        while candidate > block and where - BLOCK >= position:
+            if not self._base.stands_at(candidate - 1, self._new, where - BLOCK):
+                break
+            candidate, where = candidate - 1, where - BLOCK
+        return candidate, where
+
+
+def _near(block: int, count: int) -> Iterable[int]:
+    return range(block, min(block + _NEAR, count))
+
+
+def _far(block: int, count: int) -> Iterator[int]:
+    """All near ones once more (in a longer range), then ever larger steps."""
+    yield from _near(block, count)
+    step = 2 * _NEAR
+    while block + step < count:
+        yield block + step
+        step *= 2
 
 
 class _Builder:
     """Joins neighbouring instructions."""
 
     def __init__(self) -> None:
-        self.ops = []  # type: List[Op]
-        self.literals = []  # type: List[Tuple[int, int]]
+        self.ops: List[Op] = []
+        self.literals: List[Tuple[int, int]] = []
 
     def copy(self, offset: int, length: int) -> None:
         last = self.ops[-1] if self.ops else ()
@@ -139,22 +205,36 @@ def pack(ops: List[Op], literal: bytes) -> bytes:
 
 
 def apply(payload: bytes, base: BinaryIO, write: Callable[[bytes], object]) -> None:
-    """Carries out a packed delta. DeltaError if it is malformed or the base is short."""
+    """Carries out a packed delta. DeltaError if it does not fit or is malformed."""
     try:
         (length,) = _COUNT.unpack_from(payload)
-        ops = json.loads(payload[_COUNT.size : _COUNT.size + length])
-    except (struct.error, ValueError) as exc:
+        ops = _checked(json.loads(payload[_COUNT.size : _COUNT.size + length]))
+    except (struct.error, ValueError, TypeError, RecursionError) as exc:
         raise DeltaError("malformed delta: %s" % exc) from exc
     position = _COUNT.size + length
     for op in ops:
-        if len(op) == 1:
+        if len(op) == 2:
+            _copy(base, op[0], op[1], write)
+        elif position + op[0] > len(payload):
+            raise DeltaError("the delta is cut off")
+        else:
             write(payload[position : position + op[0]])
             position += op[0]
-        else:
-            _copy(base, op[0], op[1], write)
 
 
-def _copy(base: BinaryIO, offset: int, length: int, write: Callable[[bytes], object]) -> None:
+def _checked(ops: List[Op]) -> List[Op]:
+    """ValueError, TypeError unless each is one or two natural numbers."""
+    for op in ops:
+        if len(op) not in (1, 2) or not all(0 <= number < 1 << 62 for number in op):
+            raise ValueError("no instruction: %r" % (op,))
+        if not all(isinstance(number, int) for number in op):
+            raise ValueError("no instruction: %r" % (op,))
+    return ops
+
+
+def _copy(
+    base: BinaryIO, offset: int, length: int, write: Callable[[bytes], object]
+) -> None:
     base.seek(offset)
     while length > 0:
         data = base.read(min(length, 1 << 20))

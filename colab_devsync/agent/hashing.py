@@ -53,7 +53,7 @@ def as_text(digest: int) -> str:
 
 def folder_digests(manifest: Iterable[Tuple[str, str]]) -> Dict[str, str]:
     """Digest per folder ("" is the root) of (path, hash) pairs."""
-    sums = {}  # type: Dict[str, int]
+    sums: Dict[str, int] = {}
     for path, content_hash in manifest:
         folder = path.rpartition("/")[0]
         sums[folder] = add(sums.get(folder, 0), token(path, content_hash))

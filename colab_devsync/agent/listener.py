@@ -11,10 +11,12 @@ import hmac
 import os
 import socket
 import threading
+import time
 from typing import Callable, List
 
 TOKEN_BYTES = 32
-_PATIENCE_S = 30.0
+_PATIENCE_S = 30.0  # for a token to arrive
+_PAUSE_S = 0.1
 
 Serve = Callable[[socket.socket], None]
 
@@ -24,13 +26,15 @@ class Listener:
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
-        self._tokens = []  # type: List[bytes]
+        self._tokens: List[bytes] = []
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(64)
-        self.port = self._socket.getsockname()[1]  # type: int
-        threading.Thread(target=self._accept, name="devsync-accept", daemon=True).start()
+        self.port: int = self._socket.getsockname()[1]
+        threading.Thread(
+            target=self._accept, name="devsync-accept", daemon=True
+        ).start()
 
     def tokens(self, count: int) -> List[str]:
         """Fresh one-time tokens, hex."""
@@ -41,7 +45,11 @@ class Listener:
 
     def _accept(self) -> None:
         while True:
-            connection, _ = self._socket.accept()
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # gone already, or too many open files just now
+                time.sleep(_PAUSE_S)
+                continue
             threading.Thread(
                 target=self._greet, args=(connection,), name="devsync-bulk", daemon=True
             ).start()

@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import threading
 import time
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
+assert sys.platform != "win32"  # runs on the VM only
+
 from . import hashing
 
+VOUCHED = 1 << 62  # `looked_ns` of what we wrote: its mtime is ours to recognise
 _RACY_NS = 50_000_000  # a change this soon after a look may share its time stamps
 
 
@@ -39,9 +43,26 @@ class Seen(NamedTuple):
         )
 
 
+class Change(NamedTuple):
+    """What a look found out, and the entry it was compared with."""
+
+    path: str
+    known: Optional[Seen]
+    entry: Optional[Seen]
+
+
+Changes = List[Tuple[str, Optional[Seen]]]
+"""What the manifest has to know; None forgets."""
+
+
 def seen(content_hash: str, now: os.stat_result) -> Seen:
     return Seen(
-        content_hash, now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, time.time_ns()
+        content_hash,
+        now.st_size,
+        now.st_mtime_ns,
+        now.st_ctime_ns,
+        now.st_ino,
+        time.time_ns(),
     )
 
 
@@ -51,9 +72,11 @@ def hash_at(name: str, dir_fd: int, now: os.stat_result) -> str:
         return hashing.of_link(os.readlink(name, dir_fd=dir_fd))
     if not stat.S_ISREG(now.st_mode):
         return "other"
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=dir_fd)
+    # O_NONBLOCK: it may have become a pipe since.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(name, flags, dir_fd=dir_fd)
     with os.fdopen(fd, "rb", buffering=0) as stream:
-        return hashing.of_stream(stream)  # type: ignore[arg-type]
+        return hashing.of_stream(stream)
 
 
 class Manifest:
@@ -61,24 +84,31 @@ class Manifest:
 
     def __init__(self, log_path: str) -> None:
         self._lock = threading.Lock()
-        self._seen = {}  # type: Dict[str, Seen]
+        self._seen: Dict[str, Seen] = {}
         self._digest = 0
         self._log_path = log_path
         self._log = -1
+        self._log_size = 0
 
-    def load(self) -> None:
-        """Reads the last agent's log and starts a compact one."""
+    def load(self, trust: bool = True) -> None:
+        """Reads the last agent's log and starts a compact one.
+
+        Without `trust`, no time stamp vouches for a file: all are hashed again.
+        """
         try:
-            with open(self._log_path, encoding="ascii") as log:
+            with open(self._log_path, encoding="ascii", errors="replace") as log:
                 lines = log.readlines()
         except FileNotFoundError:
             lines = []
         for line in lines:
             try:
-                path, *fields = json.loads(line)
-                self._set(path, Seen(*fields) if fields else None)
+                path, entry = _parse(line)
             except (ValueError, TypeError):
                 break  # a line torn by a crash; what follows is not trusted
+            self._set(path, entry)
+        if not trust:
+            for path, entry in self._seen.items():
+                self._seen[path] = entry._replace(looked_ns=0)
         self._rewrite()
 
     def _rewrite(self) -> None:
@@ -87,6 +117,7 @@ class Manifest:
             log.write(_lines(self._seen.items()))
         os.replace(fresh, self._log_path)
         self._log = os.open(self._log_path, os.O_WRONLY | os.O_APPEND)
+        self._log_size = os.fstat(self._log).st_size
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -106,14 +137,44 @@ class Manifest:
     def digest(self) -> int:
         return self._digest
 
-    def record(self, changes: "List[Tuple[str, Optional[Seen]]]") -> None:
+    def record(self, changes: Changes) -> None:
         """Sets entries (None forgets) and appends them to the log in one write."""
         if not changes:
             return
         with self._lock:
-            for path, entry in changes:
-                self._set(path, entry)
-            os.write(self._log, _lines(changes).encode("ascii"))
+            self._record(changes)
+
+    def observe(self, changes: List[Change]) -> None:
+        """Like record, but leaves alone what was put or deleted during the look."""
+        with self._lock:
+            self._record(
+                [
+                    (path, entry)
+                    for path, known, entry in changes
+                    if self._seen.get(path) is known
+                ]
+            )
+
+    def forget(self, paths: List[str]) -> None:
+        """Takes paths out; the files stay."""
+        self.record([(path, None) for path in paths])
+
+    def _record(self, changes: Changes) -> None:
+        for path, entry in changes:
+            self._set(path, entry)
+        self._append(_lines(changes).encode("ascii"))
+
+    def _append(self, lines: bytes) -> None:
+        try:
+            whole = os.write(self._log, lines) == len(lines)
+        except OSError:
+            whole = False
+        if whole:
+            self._log_size += len(lines)
+        else:
+            # A full disk. What the log lacks is found out again by looking, but a
+            # torn line would hide what follows it.
+            os.ftruncate(self._log, self._log_size)
 
     def _set(self, path: str, entry: Optional[Seen]) -> None:
         old = self._seen.pop(path, None)
@@ -124,7 +185,17 @@ class Manifest:
             self._digest = hashing.add(self._digest, hashing.token(path, entry.hash))
 
 
+def _parse(line: str) -> Tuple[str, Optional[Seen]]:
+    """ValueError, TypeError if it is not a line of ours."""
+    path, *fields = json.loads(line)
+    if not fields:
+        return str(path), None
+    content_hash, *numbers = fields
+    return str(path), Seen(str(content_hash), *[int(number) for number in numbers])
+
+
 def _lines(items: "Iterable[Tuple[str, Optional[Seen]]]") -> str:
     return "".join(
-        json.dumps([path] if entry is None else [path, *entry]) + "\n" for path, entry in items
+        json.dumps([path] if entry is None else [path, *entry]) + "\n"
+        for path, entry in items
     )

@@ -9,8 +9,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import threading
 from typing import Any, Dict
+
+assert sys.platform != "win32"  # runs on the VM only
 
 
 class Stale(Exception):
@@ -36,8 +39,13 @@ class Ownership:
         with self._flock():
             owner = self._read()
             ours = owner.get("client") == client
-            if not self._hold_alive() and not ours:
-                raise Taken(str(owner.get("shown") or "another client"))
+            if not self._hold_alive():
+                if not ours:
+                    raise Taken(str(owner.get("shown") or "another client"))
+                # An agent whose tunnel broke has it still, but not for long.
+                threading.Thread(
+                    target=self._await_alive, name="devsync-alive", daemon=True
+                ).start()
             self.epoch = int(owner.get("epoch", 0)) + 1
             self._write({"epoch": self.epoch, "client": client, "shown": shown})
 
@@ -47,6 +55,13 @@ class Ownership:
         except OSError:
             return False
         return True
+
+    def _await_alive(self) -> None:
+        fcntl.flock(self._alive_fd, fcntl.LOCK_EX)
+
+    def is_current(self) -> bool:
+        """Whether nobody took the root over; a look, not a lock."""
+        return self._read().get("epoch") == self.epoch
 
     def __enter__(self) -> None:
         self._thread_lock.acquire()

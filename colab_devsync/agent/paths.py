@@ -11,6 +11,7 @@ import stat
 from typing import Dict, List, Optional
 
 STATE_DIR = ".colab-devsync"  # ours, inside the root; never part of a mirror
+_MANY = 64
 _DIR_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -20,19 +21,28 @@ class UnsafePath(Exception):
 
 def split(path: str) -> List[str]:
     """The components of a relative path. UnsafePath if it is not a plain one."""
-    if not path or path.startswith("/") or "\0" in path or "\\" in path and os.sep == "\\":
+    if (
+        not path
+        or path.startswith("/")
+        or "\0" in path
+        or ("\\" in path and os.sep == "\\")
+    ):
         raise UnsafePath("not a relative path: %r" % path)
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise UnsafePath("not a plain path: %r" % path)
     if parts[0] == STATE_DIR:
         raise UnsafePath("%s is reserved" % STATE_DIR)
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as exc:
+        raise UnsafePath("not a name for a file: %r" % path) from exc
     return parts
 
 
 def link_stays_inside(path: str, target: str) -> bool:
-    """Whether a symbolic link at `path` (relative) with this target stays in the root."""
-    if target.startswith("/") or "\0" in target:
+    """Whether a symbolic link at `path` with this target stays in the root."""
+    if not target or target.startswith("/") or "\0" in target:
         return False
     depth = path.count("/")
     for part in target.split("/"):
@@ -45,20 +55,36 @@ def link_stays_inside(path: str, target: str) -> bool:
     return True
 
 
+def entry_stat(name: str, folder: int) -> Optional[os.stat_result]:
+    """What stands at `name` in an open folder; a link itself; None if nothing."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 class Folders:
     """Open folders below a root; kept for one batch, then closed."""
 
     def __init__(self, root_fd: int) -> None:
         self._root = root_fd
-        self._open = {}  # type: Dict[str, int]
+        self._open: Dict[str, int] = {}
 
     def __enter__(self) -> "Folders":
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for fd in self._open.values():
             os.close(fd)
         self._open.clear()
+
+    def trim(self) -> None:
+        """Closes folders if many are open. Descriptors given out become invalid."""
+        if len(self._open) > _MANY:
+            self._close()
 
     def parent(self, parts: List[str], create: bool) -> Optional[int]:
         """The descriptor of the folder that holds `parts`; None if there is none.

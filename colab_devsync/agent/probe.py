@@ -1,14 +1,28 @@
-"""What kind of machine this is."""
+"""What kind of machine this is, and what it expects of programs."""
 
 from __future__ import annotations
 
 import os
 import platform
 import pwd
+import resource
 import shutil
 import subprocess
 import sys
 from typing import Dict, List, Optional
+
+assert sys.platform != "win32"  # runs on the VM only
+
+
+_OPEN_FILES = 4096
+
+
+def allow_open_files() -> None:
+    """Many streams of many files need more than the 256 macOS starts with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def boot_id() -> str:
@@ -24,11 +38,18 @@ def identity() -> Dict[str, object]:
     """Cheap facts, sent with the handshake."""
     return {
         "host": platform.node(),
-        "user": pwd.getpwuid(os.getuid()).pw_name,
+        "user": _user(),
         "python": "%d.%d.%d" % sys.version_info[:3],
         "boot_id": boot_id(),
         "pid": os.getpid(),
     }
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # containers run under numbers nobody has given a name
+        return str(os.getuid())
 
 
 def machine(root: str) -> Dict[str, object]:
@@ -96,7 +117,9 @@ def environment() -> Dict[str, str]:
     found.update(_kernel_environment())
     libraries = found.get("LD_LIBRARY_PATH", "").split(":")
     if os.path.isdir(_NVIDIA) and _NVIDIA not in libraries:
-        found["LD_LIBRARY_PATH"] = ":".join([_NVIDIA] + [lib for lib in libraries if lib])
+        found["LD_LIBRARY_PATH"] = ":".join(
+            [_NVIDIA] + [lib for lib in libraries if lib]
+        )
     return found
 
 

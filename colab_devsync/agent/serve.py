@@ -15,18 +15,24 @@ import sys
 import threading
 import time
 import traceback
-import uuid
-from typing import Any, BinaryIO, Callable, Dict, Optional, Tuple
+from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Optional, Tuple, cast
 
-from . import hashing, probe, programs, wire
+assert sys.platform != "win32"  # runs on the VM only
+
+from . import hashing, probe, wire
 from .listener import Listener
 from .ownership import Taken
 from .parts import Parts
-from .paths import UnsafePath
-from .tree import Tree, refusal
+from .paths import STATE_DIR, UnsafePath
+from .programs import Programs
+from .refusal import in_words
+from .staging import write_all
+from .state import Unsynced, marker
+from .tree import Tree
 
 _SILENCE_S = 90.0  # the client pings every 5 s; after this it is gone
 _READ_SIZE = 1 << 20
+_BUFFER = 1 << 18
 
 Answer = Tuple[wire.Meta, bytes]
 
@@ -45,15 +51,16 @@ class Agent:
         self._write = write
         self._write_lock = threading.Lock()
         self._heard = time.monotonic()
-        self._tree = None  # type: Optional[Tree]
-        self._parts = None  # type: Optional[Parts]
-        self._listener = None  # type: Optional[Listener]
+        self._session: Optional[_Session] = None
+        self._programs = Programs()
         self._changes = _Worker("devsync-tree", self._serve)
         self._looks = _Worker("devsync-look", self._serve)
 
     def run(self) -> None:
         """Serves until the client hangs up. WireError if it breaks the protocol."""
-        threading.Thread(target=self._watch_silence, name="devsync-silence", daemon=True).start()
+        threading.Thread(
+            target=self._watch_silence, name="devsync-silence", daemon=True
+        ).start()
         while True:
             frame = wire.read_frame(self._reader)
             if frame is None:
@@ -70,10 +77,18 @@ class Agent:
     def _watch_silence(self) -> None:
         while time.monotonic() - self._heard < _SILENCE_S:
             time.sleep(_SILENCE_S / 10)
-        os._exit(0)
+        self.end(0)
+
+    def end(self, status: int) -> None:
+        """Ends the process, and the programs whose streams end with it."""
+        self._programs.end()
+        os._exit(status)  # daemon threads may be blocked in reads
 
     def _send(self, seq: int, meta: wire.Meta, data: bytes) -> None:
-        frame = wire.encode(seq, meta, data)
+        try:
+            frame = wire.encode(seq, meta, data)
+        except wire.WireError as exc:
+            frame = wire.encode(seq, _error("refused", str(exc)))
         with self._write_lock:
             self._write(frame)
 
@@ -91,8 +106,8 @@ class Agent:
         except wire.WireError as exc:
             meta, data = _error("protocol", str(exc)), b""
         except OSError as exc:
-            meta, data = _error("refused", refusal(exc)), b""
-        except Exception:
+            meta, data = _error("refused", in_words(exc)), b""
+        except Exception:  # noqa: BLE001
             # A bug: the client is told, with the traceback, and the agent lives on.
             meta, data = _error("crash", traceback.format_exc()), b""
         self._send(frame.seq, meta, data)
@@ -103,140 +118,125 @@ class Agent:
         ask = frame.meta
         if ask.get("version") != wire.VERSION:
             raise Refused("version", "the agent speaks version %d" % wire.VERSION)
-        fresh = not os.path.isdir(ask["root"]) or not os.listdir(ask["root"])
+        if self._session is not None:
+            raise wire.WireError("hello comes once")
+        fresh = _is_fresh(ask["root"])
         tree = Tree(ask["root"])
         try:
             tree.ownership.take(ask["client"], ask.get("shown", ""))
         except Taken as exc:
             raise Refused("taken", str(exc)) from exc
-        tree.start()
-        self._tree, self._parts = tree, Parts(tree)
-        self._listener = Listener(self._serve_stream)
+        unsynced = Unsynced(tree.state)
+        torn = unsynced.recover()
+        tree.start(trust=not torn)
+        listener = Listener(self._serve_stream)
+        self._session = _Session(tree, Parts(tree), listener, unsynced)
         answer = dict(probe.identity())
         answer.update(
             version=wire.VERSION,
-            marker=_marker(tree.state),
-            torn=self._recover(),
+            marker=marker(tree.state),
+            torn=torn,
             fresh=fresh,
             root=os.path.realpath(tree.root),
             epoch=tree.ownership.epoch,
-            digest=hashing.as_text(tree.check()),
+            digest=hashing.as_text(tree.view.check()),
             count=len(tree.manifest),
             case_sensitive=probe.is_case_sensitive(tree.state),
-            bulk={"port": self._listener.port, "tokens": self._listener.tokens(ask["streams"])},
+            bulk={"port": listener.port, "tokens": listener.tokens(ask["streams"])},
         )
         return answer, b""
 
     def _op_tokens(self, frame: wire.Frame) -> Answer:
-        assert self._listener is not None
-        return {
-            "port": self._listener.port,
-            "tokens": self._listener.tokens(int(frame.meta["count"])),
-        }, b""
+        listener = self.session.listener
+        tokens = listener.tokens(int(frame.meta["count"]))
+        return {"port": listener.port, "tokens": tokens}, b""
 
     def _op_put(self, frame: wire.Frame) -> Answer:
         durable = bool(frame.meta.get("durable", True))
         if not durable:
-            self._mark_unsynced()
+            self.session.unsynced.mark()
         entries = wire.entries_of(frame.meta)
-        return {"results": self.tree.put(entries, wire.inflate(frame), durable)}, b""
+        results = self.session.tree.put(entries, wire.inflate(frame), durable)
+        return {"results": results}, b""
 
     def _op_part(self, frame: wire.Frame) -> Answer:
-        assert self._parts is not None
         entry = wire.entries_of({"entries": [frame.meta["entry"]]})[0]
+        size, offset = int(frame.meta["size"]), int(frame.meta["offset"])
         piece = wire.inflate(frame)
-        result = self._parts.add(entry, frame.meta["size"], frame.meta["offset"], piece)
-        return {"result": result}, b""
+        return {"result": self.session.parts.add(entry, size, offset, piece)}, b""
 
     def _op_have(self, frame: wire.Frame) -> Answer:
-        assert self._parts is not None
         entry = wire.entries_of({"entries": [frame.meta["entry"]]})[0]
-        return {"ranges": self._parts.have(entry)}, b""
+        return {"ranges": self.session.parts.have(entry)}, b""
 
     def _op_delete(self, frame: wire.Frame) -> Answer:
         wanted = [(path, accept) for path, accept in frame.meta["paths"]]
-        return {"results": self.tree.delete(wanted)}, b""
+        return {"results": self.session.tree.delete(wanted)}, b""
 
     def _op_check(self, frame: wire.Frame) -> Answer:
-        digest = hashing.as_text(self.tree.check())
-        if digest == frame.meta.get("digest"):
+        tree = self.session.tree
+        if hashing.as_text(tree.view.check()) == frame.meta.get("digest"):
             return {"same": True}, b""
-        folders = hashing.folder_digests(self.tree.manifest.hashes())
+        folders = hashing.folder_digests(tree.manifest.hashes())
         return {"same": False, "folders": folders}, b""
 
     def _op_look(self, frame: wire.Frame) -> Answer:
-        self.tree.forget(frame.meta.get("forget", []))
-        return {"hashes": self.tree.look(frame.meta["paths"])}, b""
+        tree = self.session.tree
+        tree.manifest.forget(frame.meta.get("forget", []))
+        return {"hashes": tree.view.look(frame.meta["paths"])}, b""
 
     def _op_folder(self, frame: wire.Frame) -> Answer:
         wanted = set(frame.meta["folders"])
-        paths = [p for p in self.tree.manifest.paths() if p.rpartition("/")[0] in wanted]
-        return {"paths": paths}, b""
+        paths = self.session.tree.manifest.paths()
+        return {"paths": [p for p in paths if p.rpartition("/")[0] in wanted]}, b""
 
     def _op_list(self, frame: wire.Frame) -> Answer:
-        return {"paths": self.tree.listing()}, b""
+        return {"paths": self.session.tree.view.listing()}, b""
 
     def _op_read(self, frame: wire.Frame) -> Answer:
-        size = min(int(frame.meta.get("size", _READ_SIZE)), _READ_SIZE)
-        return self.tree.read(frame.meta["path"], int(frame.meta.get("offset", 0)), size)
+        size = int(frame.meta.get("size", _READ_SIZE))
+        size, offset = min(size, _READ_SIZE), int(frame.meta.get("offset", 0))
+        if size < 0 or offset < 0:
+            raise wire.WireError("a read needs a size and an offset from 0")
+        return self.session.tree.view.read(frame.meta["path"], offset, size)
 
     def _op_machine(self, frame: wire.Frame) -> Answer:
-        return probe.machine(self.tree.root), b""
+        return probe.machine(self.session.tree.root), b""
 
     def _op_sync(self, frame: wire.Frame) -> Answer:
-        os.sync()
-        self._clear_unsynced()
+        self.session.unsynced.sync()
         return {}, b""
 
     @property
-    def tree(self) -> Tree:
-        if self._tree is None:
+    def session(self) -> "_Session":
+        if self._session is None:
             raise wire.WireError("hello comes first")
-        return self._tree
+        return self._session
 
     # --- bulk streams -------------------------------------------------------------
 
     def _serve_stream(self, connection: socket.socket) -> None:
         """Frames of one bulk stream; or, if the first says so, one program."""
-        reader = connection.makefile("rb", buffering=1 << 18)
+        reader = cast(BinaryIO, connection.makefile("rb", buffering=_BUFFER))
         try:
             for frame in iter(lambda: wire.read_frame(reader), None):
                 self._heard = time.monotonic()
                 if frame.meta.get("op") == "exec":
-                    send = _StreamSender(connection)
-                    programs.run(frame.meta, self.tree.root, reader, send)
+                    root = self.session.tree.root
+                    self._programs.run(frame.meta, root, reader, _Sender(connection))
                     return
                 self._serve(frame)
         except (OSError, wire.WireError):
             return  # cut off: what did not arrive whole is sent again
 
-    # --- batches that were not synced one by one ----------------------------------
 
-    def _unsynced_path(self) -> str:
-        return os.path.join(self.tree.state, "unsynced")
+class _Session(NamedTuple):
+    """What there is after the handshake."""
 
-    def _mark_unsynced(self) -> None:
-        if not os.path.exists(self._unsynced_path()):
-            with open(self._unsynced_path(), "w", encoding="ascii") as stream:
-                stream.write(probe.boot_id())
-                os.fsync(stream.fileno())
-
-    def _clear_unsynced(self) -> None:
-        try:
-            os.unlink(self._unsynced_path())
-        except FileNotFoundError:
-            pass
-
-    def _recover(self) -> bool:
-        """Whether the machine went down with files written but not synced."""
-        try:
-            with open(self._unsynced_path(), encoding="ascii") as stream:
-                written_in = stream.read()
-        except FileNotFoundError:
-            return False
-        os.sync()
-        self._clear_unsynced()
-        return written_in != probe.boot_id()
+    tree: Tree
+    parts: Parts
+    listener: Listener
+    unsynced: Unsynced
 
 
 class _Worker:
@@ -244,16 +244,19 @@ class _Worker:
 
     def __init__(self, name: str, serve: Callable[[wire.Frame], None]) -> None:
         self._serve = serve
-        self._queue = queue.Queue()  # type: queue.Queue[wire.Frame]
+        self._queue: "queue.Queue[wire.Frame]" = queue.Queue()
         self.put = self._queue.put
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _run(self) -> None:
         while True:
-            self._serve(self._queue.get())
+            try:
+                self._serve(self._queue.get())
+            except OSError:
+                return  # nobody reads answers any more: the agent is about to end
 
 
-class _StreamSender:
+class _Sender:
     """Sends frames of a program on its own connection."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -269,23 +272,9 @@ def _error(code: str, message: str) -> Dict[str, Any]:
     return {"error": {"code": code, "message": message}}
 
 
-def _marker(state: str) -> str:
-    """The root's own random name, made with it."""
-    path = os.path.join(state, "marker")
-    try:
-        with open(path, "x", encoding="ascii") as stream:
-            stream.write(uuid.uuid4().hex)
-            os.fsync(stream.fileno())
-    except FileExistsError:
-        pass
-    with open(path, encoding="ascii") as stream:
-        return stream.read()
-
-
-def _write_to(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def _is_fresh(root: str) -> bool:
+    """Whether nothing but what an agent made stands there."""
+    return not os.path.isdir(root) or not set(os.listdir(root)) - {STATE_DIR}
 
 
 def main() -> None:
@@ -295,14 +284,16 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
-    _write_to(sink, wire.MAGIC)
-    reader = os.fdopen(source, "rb", buffering=1 << 18)
+    probe.allow_open_files()
+    write_all(sink, wire.MAGIC)
+    reader = os.fdopen(source, "rb", buffering=_BUFFER)
+    agent = Agent(reader, lambda data: write_all(sink, data))
     try:
-        Agent(reader, lambda data: _write_to(sink, data)).run()
+        agent.run()
     except BrokenPipeError:
         pass
     except wire.WireError as exc:
         sys.stderr.write("colab-devsync agent: %s\n" % exc)
         sys.stderr.flush()
-        os._exit(70)
-    os._exit(0)  # daemon threads may be blocked in reads
+        agent.end(70)
+    agent.end(0)

@@ -8,6 +8,7 @@ frames that answer nothing. Bytes are protected by SSH, so there is no checksum 
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Tuple
@@ -18,6 +19,8 @@ MAGIC = b"\0\0colab-devsync-agent 1\n"
 HEADER = struct.Struct(">III")
 MAX_META = 32 << 20
 MAX_DATA = 128 << 20
+_SAMPLE = 16 << 10
+_HASH = re.compile(r"[0-9a-f]{32}\Z")
 
 Meta = Dict[str, Any]
 
@@ -62,8 +65,10 @@ class Entry(NamedTuple):
 
 
 def encode(seq: int, meta: Meta, data: bytes = b"") -> bytes:
-    """A whole frame."""
+    """A whole frame. WireError if the peer would not take it."""
     text = json.dumps(meta, separators=(",", ":")).encode("ascii")
+    if len(text) > MAX_META or len(data) > MAX_DATA:
+        raise WireError("%d + %d bytes do not fit a frame" % (len(text), len(data)))
     return HEADER.pack(seq, len(text), len(data)) + text + data
 
 
@@ -89,7 +94,7 @@ def read_frame(reader: BinaryIO) -> Optional[Frame]:
 def _parse(text: bytes) -> Meta:
     try:
         meta = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise WireError("a frame's meta is not JSON: %s" % exc) from exc
     if not isinstance(meta, dict):
         raise WireError("a frame's meta is not an object")
@@ -98,12 +103,21 @@ def _parse(text: bytes) -> Meta:
 
 def deflate(data: bytes) -> Tuple[bytes, bool]:
     """Compresses if that pays; the flag goes into the frame's meta as "z"."""
-    if len(data) < 64:
+    if len(data) < 64 or _is_dense(data):
         return data, False
     packed = zlib.compress(data, 1)
     if len(packed) < len(data) * 0.95:
         return packed, True
     return data, False
+
+
+def _is_dense(data: bytes) -> bool:
+    """Whether a sample from the middle does not compress (images, archives)."""
+    if len(data) < 4 * _SAMPLE:
+        return False
+    middle = len(data) // 2
+    sample = data[middle : middle + _SAMPLE]
+    return len(zlib.compress(sample, 1)) > 0.95 * len(sample)
 
 
 def inflate(frame: Frame) -> bytes:
@@ -127,8 +141,23 @@ def entries_of(meta: Meta) -> List[Entry]:
     except (KeyError, TypeError) as exc:
         raise WireError("malformed entries: %s" % exc) from exc
     for entry in found:
-        if not isinstance(entry.path, str) or not isinstance(entry.length, int):
-            raise WireError("malformed entry: %r" % (entry,))
-        if entry.length < 0 or not isinstance(entry.accept, list):
+        if not _is_sound(entry):
             raise WireError("malformed entry: %r" % (entry,))
     return found
+
+
+def _is_sound(entry: Entry) -> bool:
+    return (
+        isinstance(entry.path, str)
+        and entry.kind in (FILE, LINK, DELTA)
+        # The hash becomes part of a file's name.
+        and isinstance(entry.hash, str)
+        and _HASH.match(entry.hash) is not None
+        and isinstance(entry.size, int)
+        and entry.size >= 0
+        and entry.executable in (None, True, False)
+        and isinstance(entry.accept, list)
+        and isinstance(entry.length, int)
+        and entry.length >= 0
+        and isinstance(entry.base, str)
+    )

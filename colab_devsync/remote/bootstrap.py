@@ -7,13 +7,16 @@ error that says what to do.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
+import re
 import shlex
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import resources
@@ -24,7 +27,7 @@ from ..agent import wire
 from ..core.events import VmInfo
 from ..errors import (
     AgentCrashed,
-    AgentError,
+    DevsyncError,
     LinkLost,
     NoisyShell,
     NoPython,
@@ -33,11 +36,17 @@ from ..errors import (
     RemoteRefused,
 )
 from ..link.base import Connection, ExecStream
-from .client import AgentClient, RawStream, Reply
+from .client import AgentClient, Reply
 
 _MAX_NOISE = 64 << 10
+_QUOTED = 500
+_STATUS_S = 2.0  # for an exit status to follow the end of the output
 _TOO_OLD = 98
 FLOOR = "3.8"
+
+_VERSION = re.compile(r"Python \d+\.\d+")
+_OLD_OPTION = re.compile(r"unknown option:? -I", re.IGNORECASE)
+_MISSING = re.compile(r"(Import|ModuleNotFound)Error: .*")
 
 # Understood by every Python since 2.6, so that an old one can say that it is old.
 _STAGE = """\
@@ -87,7 +96,8 @@ def payload() -> bytes:
 
 def command(python: str) -> str:
     """The shell command; works in sh, bash, zsh, fish and csh."""
-    name = "~/" + shlex.quote(python[2:]) if python.startswith("~/") else shlex.quote(python)
+    at_home = python.startswith("~/")
+    name = "~/" + shlex.quote(python[2:]) if at_home else shlex.quote(python)
     return f"exec {name} -I -S -c 'exec({json.dumps(_STAGE)})'"
 
 
@@ -95,85 +105,148 @@ def start_agent(
     connection: Connection, *, python: str, hello: dict[str, Any], timeout_s: float
 ) -> tuple[AgentClient, Hello]:
     """Starts an agent and shakes hands. AgentError, LinkLost, Busy."""
-    stream = connection.exec(command(python))
-    timer = threading.Timer(timeout_s, stream.close)
-    timer.name, timer.daemon = "devsync-bootstrap-timer", True
-    timer.start()
     deadline = time.monotonic() + timeout_s
-    reader = io.BufferedReader(RawStream(stream), buffer_size=256 << 10)
-    client = AgentClient(stream, reader)
+    stream = connection.exec(command(python))
+    client = AgentClient(stream)
     greeting: Future[Reply] = Future()
+    ask = {"op": "hello", "version": wire.VERSION, **hello}
+    first = payload() + client.frame(ask, b"", greeting.set_result)
     try:
-        ask = {"op": "hello", "version": wire.VERSION, **hello}
-        stream.write(payload() + client.frame(ask, b"", greeting.set_result))
-        _await_magic(stream, reader, python, deadline)
-        client.start()
-        return client, _understand(greeting.result(timeout_s), hello["root"])
+        with _closed_after(stream, timeout_s):
+            _await_magic(stream, first, client.reader, python, deadline)
+            client.start()
+            reply = greeting.result()
+        if reply.error is not None and time.monotonic() >= deadline:
+            raise LinkLost(f"The agent did not shake hands in {timeout_s:.0f} s.")
+        return client, _understand(reply, hello["root"])
     except BaseException:
         client.close()
         raise
+
+
+@contextlib.contextmanager
+def _closed_after(stream: ExecStream, timeout_s: float) -> Iterator[None]:
+    """Closes the stream, which wakes whoever reads it, unless the block ends first."""
+    over = threading.Event()
+
+    def watch() -> None:
+        if not over.wait(timeout_s):
+            stream.close()
+
+    threading.Thread(target=watch, name="devsync-bootstrap", daemon=True).start()
+    try:
+        yield
     finally:
-        timer.cancel()
+        over.set()
 
 
 def _await_magic(
-    stream: ExecStream, reader: io.BufferedReader, python: str, deadline: float
+    stream: ExecStream,
+    first: bytes,
+    reader: io.BufferedReader[Any],
+    python: str,
+    deadline: float,
 ) -> None:
+    """Sends the agent and waits for its first sign of life."""
+    lost = LinkLost("The connection ended before the agent had started.")
+    noise: bytes | None = b""
     try:
+        with contextlib.suppress(LinkLost):  # what it printed before says more
+            stream.write(first)
         noise = _skip_to_magic(reader)
     except LinkLost as exc:
-        raise _classify(stream, b"", python, deadline) or exc from exc
+        lost = exc
     if noise is not None:
-        raise _classify(stream, noise, python, deadline) or LinkLost(
-            "The connection ended before the agent had started."
-        )
+        raise classify(_ending(stream, noise, deadline), python) or lost
 
 
-def _skip_to_magic(reader: io.BufferedReader) -> bytes | None:
+def _skip_to_magic(reader: io.BufferedReader[Any]) -> bytes | None:
     """Reads up to the magic bytes. None if they came, else all that came instead."""
-    seen = b""
+    seen = bytearray()
     while len(seen) < _MAX_NOISE:
         byte = reader.read(1)
         if not byte:
-            return seen
+            break
         seen += byte
         if seen.endswith(wire.MAGIC):
             return None
-    return seen
+    return bytes(seen)
 
 
-def _classify(
-    stream: ExecStream, noise: bytes, python: str, deadline: float
-) -> AgentError | None:
-    """Why there is no agent. None if the connection itself died."""
+@dataclass(frozen=True)
+class Ending:
+    """How a start without an agent ended."""
+
+    status: int | None  # None: it runs still, or the server did not tell
+    said: str  # on stderr
+    printed: str  # on stdout
+    late: bool
+
+
+def _ending(stream: ExecStream, noise: bytes, deadline: float) -> Ending:
     late = time.monotonic() >= deadline
-    status = None if late else stream.exit_status(2.0)
-    said = stream.stderr_tail().decode("utf-8", "replace").strip()
-    printed = noise.decode("utf-8", "replace").strip()
+    gave_up = late or len(noise) >= _MAX_NOISE
+    return Ending(
+        status=None if gave_up else stream.exit_status(_STATUS_S),
+        said=stream.stderr_tail().decode("utf-8", "replace").strip(),
+        printed=noise.decode("utf-8", "replace").strip(),
+        late=late,
+    )
+
+
+def classify(ending: Ending, python: str) -> DevsyncError | None:
+    """Why there is no agent. None if the connection itself died."""
+    said, status = ending.said, ending.status
     if status in (126, 127):
         return NoPython(
-            f"Cannot start the agent: the VM has no usable command {python!r} ({said}).",
+            f"Cannot start the agent: the VM has no usable command {python!r} "
+            f"({_line(said, python)}).",
             "Install Python there, or set `python` in [remote] to its path.",
         )
-    if status == _TOO_OLD or "Unknown option: -I" in said or "unknown option -I" in said:
+    if status == _TOO_OLD or _OLD_OPTION.search(said):
+        version = _VERSION.findall(said)
+        found = version[-1] if version and status == _TOO_OLD else "older than 3.4"
         return PythonTooOld(
-            f"Cannot start the agent: {python!r} on the VM is too old ({said}); "
-            f"it needs Python {FLOOR} or newer.",
+            f"Cannot start the agent: {python!r} on the VM is {found}; "
+            f"the agent needs Python {FLOOR} or newer.",
             "Set `python` in [remote] to a newer one, for example /usr/bin/python3.11.",
         )
-    if printed or late:
-        waited = "in time" if late else "before it ended"
-        return NoisyShell(
-            "The login shell on the VM did not start the agent " + waited + "; "
-            f"it printed: {printed[:500] or '(nothing)'!r}",
-            "Look at ~/.bashrc and ~/.profile there, or at a forced command of sshd.",
+    if missing := _MISSING.search(said):
+        return NoPython(
+            f"Cannot start the agent: {python!r} on the VM is incomplete "
+            f"({missing.group(0)}).",
+            "Set `python` in [remote] to a Python with its whole standard library.",
         )
-    if status is None and not said:
+    return _of_shell(ending)
+
+
+def _of_shell(ending: Ending) -> DevsyncError | None:
+    said, printed = ending.said, ending.printed
+    look = "Look at ~/.bashrc and ~/.profile there, or at a forced command of sshd."
+    if printed:
+        return NoisyShell(
+            "The login shell on the VM printed something and did not start the agent: "
+            f"{printed[:_QUOTED]!r}",
+            look,
+        )
+    if ending.late:
+        return LinkLost(
+            "The VM did not start the agent in time.", "If it stays so: " + look
+        )
+    if ending.status is None and not said:
         return None
     return AgentCrashed(
-        f"The agent ended while it started (exit status {status}): {said[-2000:] or 'no reason'}",
+        "The agent ended while it started "
+        f"(exit status {ending.status}): {said[-2000:] or 'no reason given'}",
         "A killed process often means that the VM is out of memory.",
     )
+
+
+def _line(said: str, about: str) -> str:
+    """The line of `said` that tells about it, or the last one."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if about in line]
+    return (telling or lines or ["no reason given"])[-1][:_QUOTED]
 
 
 def _understand(reply: Reply, root: str) -> Hello:
@@ -182,10 +255,12 @@ def _understand(reply: Reply, root: str) -> Hello:
     except RemoteRefused as exc:
         raise RemoteRefused(
             f"Cannot use {root} on the VM: {exc.message}.",
-            "Set `root` in [remote] to a folder that can be written, or make room there.",
+            "Set `root` in [remote] to a folder that can be written, or make room.",
         ) from exc
     except (KeyError, TypeError) as exc:
-        raise ProtocolMismatch(f"The agent's greeting is not understood: {exc!r}.") from exc
+        raise ProtocolMismatch(
+            f"The agent's greeting is not understood: {exc!r}."
+        ) from exc
 
 
 def _as_hello(meta: dict[str, Any]) -> Hello:

@@ -13,15 +13,25 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from ..agent import wire
-from ..errors import AgentCrashed, AgentError, Busy, DevsyncError, LinkLost, ProtocolMismatch
-from ..errors import RemoteRefused
-from ..link.base import Stream
+from ..errors import (
+    AgentCrashed,
+    AgentError,
+    Busy,
+    DevsyncError,
+    LinkLost,
+    ProtocolMismatch,
+    RemoteRefused,
+)
+from ..link.base import ExecStream, Stream
 
 Meta = dict[str, Any]
 OnReply = Callable[["Reply"], None]
+
+_BUFFER = 256 << 10
 
 
 class Reply:
@@ -29,7 +39,9 @@ class Reply:
 
     __slots__ = ("_frame", "error")
 
-    def __init__(self, frame: wire.Frame | None, error: DevsyncError | None = None) -> None:
+    def __init__(
+        self, frame: wire.Frame | None, error: DevsyncError | None = None
+    ) -> None:
         self._frame = frame
         self.error = error
 
@@ -57,14 +69,17 @@ def _as_exception(error: Meta) -> DevsyncError:
         case "taken":
             return Busy(
                 f"The remote folder is in use by {message}.",
-                "Disconnect there first; if that machine is gone, try again in two minutes.",
+                "Disconnect there first; if that machine is gone, try again in "
+                "two minutes.",
             )
         case "version" | "protocol":
-            return ProtocolMismatch(f"The agent on the VM refused a request: {message}.")
+            return ProtocolMismatch(
+                f"The agent on the VM refused a request: {message}."
+            )
         case _:
             return AgentCrashed(
                 f"The agent on the VM failed inside:\n{message}",
-                "This is a bug in colab-devsync; please report it with the lines above.",
+                "This is a bug in colab-devsync; please report it with these lines.",
             )
 
 
@@ -73,12 +88,14 @@ class RawStream(io.RawIOBase):
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self.heard_at = time.monotonic()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         data = self._stream.read(len(buffer))
+        self.heard_at = time.monotonic()
         buffer[: len(data)] = data
         return len(data)
 
@@ -86,28 +103,35 @@ class RawStream(io.RawIOBase):
 class AgentClient:
     """Created by remote.bootstrap once the agent has said its magic bytes."""
 
-    def __init__(self, stream: Stream, reader: io.BufferedReader) -> None:
+    def __init__(self, stream: ExecStream) -> None:
         self._stream = stream
-        self._reader = reader
+        self._raw = RawStream(stream)
+        self.reader = io.BufferedReader(self._raw, buffer_size=_BUFFER)
         self._sequence = itertools.count(1)
         self._waiting: dict[int, tuple[OnReply, float]] = {}
         self._lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._lost: DevsyncError | None = None
-        self._heard = time.monotonic()
         self.on_lost: Callable[[DevsyncError], None] = lambda error: None
 
     def start(self) -> None:
-        threading.Thread(target=self._read, name="devsync-agent-reader", daemon=True).start()
+        threading.Thread(
+            target=self._read, name="devsync-agent-reader", daemon=True
+        ).start()
 
     # --- sending ------------------------------------------------------------------
 
     def send(self, meta: Meta, data: bytes, on_reply: OnReply) -> None:
-        """Sends and returns; `on_reply` runs on the reader thread, exactly once."""
-        self.write(self.frame(meta, data, on_reply))
+        """Sends and returns. `on_reply` runs exactly once: on the reader thread, or
+        here and now if the client is lost."""
+        with contextlib.suppress(LinkLost, AgentError):  # then on_reply has it
+            self.write(self.frame(meta, data, on_reply))
 
     def frame(self, meta: Meta, data: bytes, on_reply: OnReply) -> bytes:
-        """A frame for a bulk stream; its reply comes over the control channel."""
+        """A frame for a bulk stream; its reply comes over the control channel.
+
+        Raises (after telling `on_reply`) what the client was lost to.
+        """
         with self._lock:
             if self._lost is None:
                 sequence = next(self._sequence)
@@ -127,30 +151,39 @@ class AgentClient:
     def request(self, meta: Meta, data: bytes = b"", timeout_s: float = 60.0) -> Reply:
         """Sends and waits. LinkLost, AgentError."""
         future: Future[Reply] = Future()
-        with contextlib.suppress(LinkLost):  # then the future has it
-            self.send(meta, data, future.set_result)
+        self.send(meta, data, future.set_result)
         try:
             return future.result(timeout_s)
-        except TimeoutError:
-            error = AgentError(f"The agent did not answer {meta['op']!r} in {timeout_s:.0f} s.")
+        except FutureTimeoutError:  # another class before Python 3.11
+            error = AgentError(
+                f"The agent did not answer {meta['op']!r} in {timeout_s:.0f} s."
+            )
             return Reply(None, error)
 
     # --- receiving ----------------------------------------------------------------
 
     def _read(self) -> None:
+        error: DevsyncError = AgentCrashed("A reply could not be handled.")
         try:
-            for frame in iter(lambda: wire.read_frame(self._reader), None):
-                self._heard = time.monotonic()
+            for frame in iter(lambda: wire.read_frame(self.reader), None):
                 with self._lock:
                     waiting = self._waiting.pop(frame.seq, None)
                 if waiting is not None:
                     waiting[0](_reply(frame))
-            error: DevsyncError = AgentCrashed("The agent on the VM ended.")
+            error = AgentCrashed(f"The agent on the VM ended{self._last_words()}.")
         except LinkLost as exc:
             error = exc
         except wire.WireError as exc:
-            error = AgentCrashed(f"The agent on the VM broke the protocol: {exc}.")
-        self.lose(error)
+            error = AgentCrashed(
+                f"The agent on the VM broke the protocol: {exc}{self._last_words()}."
+            )
+        finally:
+            # Whatever happened: nobody must wait for an answer that can't come.
+            self.lose(error)
+
+    def _last_words(self) -> str:
+        said = self._stream.stderr_tail().decode("utf-8", "replace").strip()
+        return f"; it said: {said[-2000:]}" if said else ""
 
     # --- life ---------------------------------------------------------------------
 
@@ -158,14 +191,18 @@ class AgentClient:
     def is_lost(self) -> bool:
         return self._lost is not None
 
+    def lost_error(self) -> DevsyncError:
+        """Why the client is lost."""
+        return self._lost or LinkLost("The connection was closed.")
+
     def silence_s(self) -> float:
-        """Seconds since anything was heard, or since the oldest unanswered request if
+        """Seconds since any byte was heard, or since the oldest unanswered request if
         that is later; 0 while nothing is awaited."""
         with self._lock:
             oldest = next(iter(self._waiting.values()), None)
         if oldest is None:
             return 0.0
-        return time.monotonic() - max(self._heard, oldest[1])
+        return time.monotonic() - max(self._raw.heard_at, oldest[1])
 
     @property
     def is_awaiting(self) -> bool:

@@ -6,7 +6,6 @@ so the agent is pinged. One thread per agent client.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -72,10 +71,11 @@ class Liveness:
             if reply.error is None:
                 self._note(time.monotonic() - sent)
 
-        with contextlib.suppress(LinkLost):  # whoever lost the client told the owner
-            self._client.send({"op": "ping"}, b"", answered)
+        self._client.send({"op": "ping"}, b"", answered)
 
     def _note(self, rtt_s: float) -> None:
         # As in TCP (RFC 6298): an eighth of each new sample.
-        self.rtt_s = rtt_s if self.rtt_s is None else self.rtt_s + (rtt_s - self.rtt_s) / 8
+        self.rtt_s = (
+            rtt_s if self.rtt_s is None else self.rtt_s + (rtt_s - self.rtt_s) / 8
+        )
         self._on_rtt(self.rtt_s)

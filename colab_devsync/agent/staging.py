@@ -1,0 +1,229 @@
+"""Our folder for files that are on their way to their names.
+
+Contents are written, checked, given their mode and synced here; a rename brings them
+to their name. Whatever a killed agent left here is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+import sys
+import time
+from typing import Callable, List, NamedTuple, Optional, Union
+
+assert sys.platform != "win32"  # runs on the VM only
+
+from . import delta, hashing
+from .paths import Folders, UnsafePath, split
+from .wire import Entry
+
+PART = "part-"  # begins the names that outlive an agent, for a while
+_BESIDE = "beside-"
+_KEEP_PARTS_S = 7 * 86400
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_PIECE = 1 << 20
+
+
+class Part(NamedTuple):
+    """A payload that was assembled here from pieces, under this name."""
+
+    name: str
+
+
+Payload = Union[bytes, Part]
+
+
+class Staged(NamedTuple):
+    """A content ready for its rename."""
+
+    entry: Entry
+    folder: int
+    name: str
+    before: Optional[os.stat_result]
+    temporary: str
+    fd: int  # -1 for a link
+    mtime_ns: int  # 0 for a link
+
+
+class Staging:
+    """Any thread may call."""
+
+    def __init__(self, path: str) -> None:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        self.fd = os.open(path, os.O_RDONLY)
+        self._serial = itertools.count(1)
+
+    def clean(self, root_fd: int) -> None:
+        """Removes what the last agent left, but parts that may still be resumed."""
+        oldest = time.time() - _KEEP_PARTS_S
+        for name in os.listdir(self.fd):
+            if name.startswith(_BESIDE):
+                self._clean_beside(name, root_fd)
+            made = os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mtime
+            if not name.startswith(PART) or made < oldest:
+                os.unlink(name, dir_fd=self.fd)
+
+    # --- contents -----------------------------------------------------------------
+
+    def link(self, target: str) -> str:
+        """Makes a symbolic link; its temporary name."""
+        name = self._fresh_name()
+        os.symlink(target, name, dir_fd=self.fd)
+        return name
+
+    def file(self, payload: Payload) -> "Content":
+        """A file with these bytes."""
+        if isinstance(payload, Part):
+            fd = os.open(payload.name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self.fd)
+            return Content(payload.name, fd)
+        return self._written(lambda write: write(payload))
+
+    def patched(self, payload: Payload, base_fd: int, size: int) -> "Content":
+        """A file that a delta makes of a base. DeltaError."""
+        with os.fdopen(base_fd, "rb") as base:
+            instructions = self._take(payload) if isinstance(payload, Part) else payload
+            return self._written(
+                lambda write: delta.apply(instructions, base, _bounded(write, size))
+            )
+
+    def _take(self, part: Part) -> bytes:
+        fd = os.open(part.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.fd)
+        with os.fdopen(fd, "rb") as stream:
+            payload = stream.read()
+        self.remove(part.name)
+        return payload
+
+    def _written(self, fill: Callable[[Callable[[bytes], None]], None]) -> "Content":
+        name = self._fresh_name()
+        content = Content(name, os.open(name, _FLAGS, 0o600, dir_fd=self.fd))
+        try:
+            fill(lambda data: write_all(content.fd, data))
+        except BaseException:
+            self.discard(content)
+            raise
+        return content
+
+    def _fresh_name(self) -> str:
+        return "tmp-%d-%d" % (os.getpid(), next(self._serial))
+
+    def remove(self, name: str) -> None:
+        """Idempotent."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            pass
+
+    def discard(self, step: "Union[Content, Staged]") -> None:
+        """Closes a file and removes it, if it has not been renamed to its name."""
+        if step.fd >= 0:
+            os.close(step.fd)
+        self.remove(step.temporary)
+
+    # --- to its name --------------------------------------------------------------
+
+    def move(self, step: Staged) -> None:
+        """Renames to the target; replaces a file there."""
+        here, there = self.fd, step.folder
+        try:
+            os.rename(step.temporary, step.name, src_dir_fd=here, dst_dir_fd=there)
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+            self._move_across(step)
+
+    def _move_across(self, step: Staged) -> None:
+        """The folder is on another file system (a mounted drive): stage beside it."""
+        beside = ".%s.colab-devsync" % step.temporary
+        note = _BESIDE + step.temporary
+        folder = step.entry.path.rpartition("/")[0]
+        fd = os.open(note, _FLAGS, 0o600, dir_fd=self.fd)
+        write_all(fd, os.fsencode(folder + "/" + beside if folder else beside))
+        os.close(fd)
+        try:
+            if step.fd < 0:
+                target = os.readlink(step.temporary, dir_fd=self.fd)
+                os.symlink(target, beside, dir_fd=step.folder)
+            else:
+                _copy_file(step.fd, beside, step.folder)
+            os.rename(beside, step.name, src_dir_fd=step.folder, dst_dir_fd=step.folder)
+        except BaseException:
+            _unlink(beside, step.folder)
+            raise
+        finally:
+            self.remove(note)
+
+    def _clean_beside(self, note: str, root_fd: int) -> None:
+        fd = os.open(note, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.fd)
+        with os.fdopen(fd, "rb") as stream:
+            path = os.fsdecode(stream.read())
+        try:
+            with Folders(root_fd) as folders:
+                folder = folders.parent(split(path), create=False)
+                if folder is not None:
+                    _unlink(split(path)[-1], folder)
+        except UnsafePath:
+            pass  # a note cut short, or somebody moved the folder: not ours any more
+
+
+class Content(NamedTuple):
+    """A staged file, open."""
+
+    temporary: str
+    fd: int
+
+    def hash(self) -> str:
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        with os.fdopen(os.dup(self.fd), "rb", buffering=0) as stream:
+            return hashing.of_stream(stream)
+
+    def settle(self, mode: int) -> int:
+        """Sets mode and time stamps; the mtime it has then."""
+        os.fchmod(self.fd, mode)
+        # A time stamp finer than the kernel's own: whatever writes to the file
+        # later, even within the same tick, changes it.
+        stamp = time.time_ns()
+        os.utime(self.fd, ns=(stamp, stamp))
+        return os.fstat(self.fd).st_mtime_ns
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """os.write may write less than it was given."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _bounded(write: Callable[[bytes], None], size: int) -> Callable[[bytes], None]:
+    """Refuses more than `size` bytes: a wrong delta must not fill the disk."""
+    left: List[int] = [size]
+
+    def bounded(data: bytes) -> None:
+        left[0] -= len(data)
+        if left[0] < 0:
+            raise delta.DeltaError("the delta makes more than %d bytes" % size)
+        write(data)
+
+    return bounded
+
+
+def _unlink(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+
+
+def _copy_file(source: int, name: str, folder: int) -> None:
+    about = os.fstat(source)
+    fd = os.open(name, _FLAGS, stat.S_IMODE(about.st_mode), dir_fd=folder)
+    try:
+        os.fchmod(fd, stat.S_IMODE(about.st_mode))
+        for offset in range(0, about.st_size, _PIECE):
+            write_all(fd, os.pread(source, _PIECE, offset))
+        os.utime(fd, ns=(about.st_atime_ns, about.st_mtime_ns))
+        os.fsync(fd)
+    finally:
+        os.close(fd)

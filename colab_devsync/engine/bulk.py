@@ -1,0 +1,252 @@
+"""Bulk transfers: many streams, bounded memory, compression where it pays.
+
+One thread per stream takes jobs from one queue; a job reads, hashes, compresses and
+writes. Acknowledgements come over the control channel. Knows jobs and frames, not
+what they mean; never touches a session's state.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from ..agent import wire
+from ..errors import DevsyncError, LinkLost
+from ..link.base import Stream
+from ..remote.client import AgentClient, Meta, OnReply, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger(__name__)
+
+WINDOW = 48 << 20  # bytes on their way, over all streams
+_RAW_PAYS = 70e6  # bytes/s a link must take before compressing costs more than sending
+
+
+class Job(Protocol):
+    """A step of a transfer, run on a stream's thread."""
+
+    def run(self, lane: Lane) -> None:
+        """May send any number of frames and queue more jobs."""
+
+    def fail(self, error: DevsyncError) -> None:
+        """The link is gone; called instead of, or after a failing, run."""
+
+
+class Window:
+    """Bounds the bytes that were sent and not acknowledged."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def acquire(self, size: int) -> None:
+        """Waits for room. LinkLost when closed."""
+        with self._changed:
+            # Something larger than the window passes alone.
+            self._changed.wait_for(
+                lambda: self._closed or self._free >= min(size, self._limit)
+            )
+            if self._closed:
+                raise LinkLost("The connection was closed.")
+            self._free -= size
+
+    def release(self, size: int) -> None:
+        with self._changed:
+            self._free += size
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class LinkRate:
+    """How fast the link takes bytes while somebody is writing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._writers = 0
+        self._since = 0.0
+        self._busy_s = 0.0
+        self._bytes = 0
+
+    @contextmanager
+    def writing(self, size: int) -> Iterator[None]:
+        with self._lock:
+            self._tick()
+            self._writers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._tick()
+                self._writers -= 1
+                self._bytes += size
+                if self._busy_s > 0.5:  # forget slowly
+                    self._busy_s, self._bytes = self._busy_s / 2, self._bytes // 2
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._writers:
+            self._busy_s += now - self._since
+        self._since = now
+
+    def bytes_per_s(self) -> float | None:
+        """None until a megabyte was written."""
+        with self._lock:
+            return (
+                self._bytes / self._busy_s
+                if self._bytes > 1e6 and self._busy_s
+                else None
+            )
+
+
+class Bulk:
+    """The streams of one connection. `open_streams` runs at the first job."""
+
+    def __init__(
+        self, client: AgentClient, open_streams: Callable[[], tuple[Stream, ...]]
+    ) -> None:
+        self._client = client
+        self._open_streams = open_streams
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._urgent: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._streams: tuple[Stream, ...] = ()
+        self._started = False
+        self._closed = False
+        self.window = Window(WINDOW)
+        self.rate = LinkRate()
+
+    def put(self, job: Job) -> None:
+        """Queues a job; from the engine thread only."""
+        if self._closed:
+            job.fail(LinkLost("The connection was closed."))
+            return
+        self._jobs.put(job)
+        if not self._started:
+            self._started = True
+            threading.Thread(
+                target=self._start, name="devsync-bulk-open", daemon=True
+            ).start()
+
+    def put_next(self, job: Job) -> None:
+        """Queues a job before all that wait; from a job that runs."""
+        self._urgent.put(job)
+        self._jobs.put(_Urgent(self._urgent))
+
+    def _start(self) -> None:
+        try:
+            self._streams = self._open_streams()
+        except DevsyncError as exc:
+            self._client.lose(exc)
+            self.close()
+            return
+        for number, stream in enumerate(self._streams):
+            lane = Lane(self, self._client, stream)
+            threading.Thread(
+                target=self._work,
+                args=(lane,),
+                name=f"devsync-bulk-{number}",
+                daemon=True,
+            ).start()
+        if self._closed:
+            self._end_streams()
+
+    def _work(self, lane: Lane) -> None:
+        while (job := self._next()) is not None:
+            try:
+                job.run(lane)
+            except DevsyncError as exc:
+                self._client.lose(exc)
+                job.fail(exc)
+            except Exception as exc:
+                _log.exception("a bulk job failed")
+                job.fail(DevsyncError(f"A transfer failed: {exc!r}."))
+
+    def _next(self) -> Job | None:
+        try:
+            return self._urgent.get_nowait()
+        except queue.Empty:
+            return self._jobs.get()
+
+    def close(self) -> None:
+        """Fails what waits; wakes and ends the threads."""
+        self._closed = True
+        self.window.close()
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is not None:
+                job.fail(LinkLost("The connection was closed."))
+        self._end_streams()
+
+    def _end_streams(self) -> None:
+        for stream in self._streams:
+            stream.close()
+            self._jobs.put(None)
+
+
+class _Urgent:
+    """Wakes a thread for a job that came first; does nothing if it was taken."""
+
+    def __init__(self, urgent: queue.SimpleQueue[Job]) -> None:
+        self._urgent = urgent
+
+    def _take(self) -> Job | None:
+        try:
+            return self._urgent.get_nowait()
+        except queue.Empty:
+            return None
+
+    def run(self, lane: Lane) -> None:
+        if (job := self._take()) is not None:
+            job.run(lane)
+
+    def fail(self, error: DevsyncError) -> None:
+        if (job := self._take()) is not None:
+            job.fail(error)
+
+
+class Lane:
+    """What a running job sees: one stream, and the queue."""
+
+    def __init__(self, bulk: Bulk, client: AgentClient, stream: Stream) -> None:
+        self._bulk = bulk
+        self._client = client
+        self._stream = stream
+
+    def put_next(self, job: Job) -> None:
+        self._bulk.put_next(job)
+
+    def request(self, meta: Meta) -> Meta:
+        """A question on the control channel."""
+        return self._client.request(meta).meta()
+
+    def send(self, meta: Meta, data: bytes, on_reply: OnReply) -> int:
+        """Sends a frame, compressed if that is faster. Returns its size."""
+        rate = self._bulk.rate.bytes_per_s()
+        if rate is None or rate < _RAW_PAYS:
+            data, meta["z"] = wire.deflate(data)
+        size = len(data)
+        self._bulk.window.acquire(size)
+
+        def replied(reply: Reply) -> None:
+            self._bulk.window.release(size)
+            on_reply(reply)
+
+        frame = self._client.frame(meta, data, replied)
+        with self._bulk.rate.writing(len(frame)):
+            self._stream.write(frame)
+        return len(frame)

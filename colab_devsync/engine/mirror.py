@@ -1,0 +1,461 @@
+"""The mirror: which paths are dirty, which are on their way, what came back.
+
+Lives on the engine thread; sends through an Uplink, remembers through the Store.
+Work per save is in proportion to the save, never to the tree.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..agent import wire
+from ..core.config import SyncConfig
+from ..core.events import Mirrored, Problem
+from ..core.ignore import IgnoreRules
+from ..core.plan import SMALL, Known, accept_set
+from ..remote.client import Reply
+from . import tree
+from .conflicts import ConflictBook
+from .deletions import Deletions
+from .loop import EngineLoop
+from .store import Store
+from .survey import Findings
+from .transfer import (
+    DELTA_FROM,
+    Item,
+    LargeFile,
+    Outcome,
+    Ready,
+    SmallBatch,
+    finish,
+    prepare,
+)
+from .uplink import Uplink
+
+_FEW = 64  # files; more go over the bulk streams
+_BURST = 1 << 20  # bytes; likewise
+_BATCH_FILES = 128
+_BATCH_BYTES = 1 << 20
+_CONTROL_WINDOW = 4 << 20  # bytes on their way on the control channel
+_AGAIN_S = 0.2  # a file that changes while it is read is tried again this much later
+
+
+@dataclass
+class Tally:
+    """What was done, for progress and results."""
+
+    files: int = 0
+    bytes: int = 0  # of the files
+    wire: int = 0  # on the wire
+    files_total: int = 0
+    bytes_total: int = 0
+    deleted: int = 0
+
+
+@dataclass
+class _Flight:
+    """A path on its way: the hashes sent, and whether by bulk."""
+
+    hashes: list[str] = field(default_factory=list)
+    bulk: bool = False
+
+
+class Mirror:
+    def __init__(
+        self,
+        root: Path,
+        sync: SyncConfig,
+        store: Store,
+        loop: EngineLoop,
+        *,
+        on_mirrored: Callable[[Mirrored], None],
+        on_stale: Callable[[str], None],
+    ) -> None:
+        self.root = root
+        self._sync = sync
+        self._store = store
+        self.loop = loop
+        self._on_mirrored = on_mirrored
+        self._on_stale = on_stale
+        self.uplink: Uplink | None = None
+        self.rules: IgnoreRules | None = None  # None until the first survey
+        self.problems: dict[str, Problem] = {}
+        self.walk_errors: list[Problem] = []
+        self.wave = Tally()  # since the mirror was last at rest
+        self.total = Tally()  # ever
+        self.conflicts = ConflictBook(root, store, loop)
+        self.deletions = Deletions(self)
+        self._dirty: dict[str, float] = {}  # path -> monotonic time of the first hint
+        self._flights: dict[str, _Flight] = {}
+        self._later: set[str] = set()  # wait for a timer
+        self._forced: set[str] = set()  # send even if nothing changed here
+        self._extra: dict[
+            str, str
+        ] = {}  # also acceptable on the VM: the person said so
+        self._guess: dict[str, str] = {}  # what an unknown VM holds
+        self._control_bytes = 0
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    # --- what happened ------------------------------------------------------------
+
+    def touched(self, path: str, since: float | None = None) -> None:
+        """Look at this path again."""
+        if path not in self.conflicts:
+            self._dirty.setdefault(path, time.monotonic() if since is None else since)
+
+    def insist(self, path: str, accept: str | None = None) -> None:
+        """Bring this path up to date whatever we believe; `accept` may be replaced."""
+        self._forced.add(path)
+        if accept is not None:
+            self._extra[path] = accept
+        self.touched(path)
+
+    def attach(self, uplink: Uplink) -> None:
+        """A link is there: what was on its way is sent again."""
+        self.uplink = uplink
+        self._control_bytes = 0
+        for path in list(self._store.sent):
+            if tree.look(self.root, path) is None:
+                self.deletions.add(path)
+            else:
+                self.insist(path)
+
+    def detach(self) -> None:
+        self.uplink = None
+
+    def forget_vm(self) -> None:
+        """Another VM: nothing is there, nothing is owed."""
+        self._store.forget_vm()
+        self.conflicts.reload()
+        self.deletions.clear()
+        self._extra.clear()
+        self._guess.clear()
+
+    def retry_refused(self) -> None:
+        """What the VM refused may go through now."""
+        for path in list(self.problems):
+            del self.problems[path]
+            self.touched(path)
+
+    def apply(self, found: Findings, *, torn: bool) -> None:
+        """Takes over what a survey found, unless the present has moved on."""
+        self.rules = found.rules
+        self.walk_errors = found.errors
+        self._guess.update(found.guess)
+        for path in found.changed:
+            self.touched(path)
+        for path in found.unwanted:
+            self._store.acknowledge([], [path])
+        for path, held in found.remote.items():
+            self._apply_remote(path, held, torn)
+        self.deletions.note_walk(len(found.errors))
+        if found.root_exists and not found.errors:
+            self.deletions.add_all(found.missing, found.extra)
+        elif found.missing:
+            self.deletions.object_to_walk(found.root_exists, len(found.missing))
+
+    def _apply_remote(self, path: str, held: str, torn: bool) -> None:
+        known = self._store.known.get(path)
+        if known is None or path in self._flights or path in self.conflicts:
+            return
+        if held == known.hash:
+            return
+        if held == "":
+            self._store.acknowledge([], [path])  # gone there: it is sent again
+            self.touched(path)
+        elif held in self._store.sent.get(path, ()) or torn:
+            self.insist(path, held)
+        else:
+            self.conflicts.add(path, known.hash, held, self.uplink)
+
+    # --- what is to be done -------------------------------------------------------
+
+    def is_at_rest(self) -> bool:
+        """Nothing dirty, nothing on its way; conflicts and problems wait for people."""
+        return (
+            not (self._dirty or self._flights or self._later)
+            and self.deletions.is_at_rest()
+        )
+
+    def pending(self) -> int:
+        return len(self._dirty.keys() | self._flights.keys() | self._later) + len(
+            self.deletions
+        )
+
+    def would_send(self, path: str) -> bool:
+        """Whether a path that looks changed really is; reads and hashes it."""
+        stat, known = tree.look(self.root, path), self._store.known.get(path)
+        if stat is None or path in self.conflicts:
+            return False
+        if tree.objection(path, stat, self.root, self._sync.max_file_size) is not None:
+            return False
+        if known is None:
+            return True
+        item = Item(path, stat, [known.hash])
+        step = prepare(self.root, item)
+        return isinstance(step, Ready) or step.status != "ok"
+
+    def all_problems(self) -> Iterable[Problem]:
+        """What a person should know, worst first."""
+        if self.deletions.halted is not None:
+            yield self.deletions.halted
+        yield from sorted(
+            self.problems.values(), key=lambda one: (one.severity, one.path)
+        )
+        if self.rules is not None:
+            yield from self.walk_errors
+
+    def pump(self) -> None:
+        """Sends what can be sent now."""
+        if self.uplink is None or self.rules is None:
+            return
+        self.deletions.pump()
+        items = self._collect()
+        if items:
+            self._dispatch(items, self.uplink)
+        elif self.wave.files_total and self.is_at_rest():
+            self.wave = Tally()
+
+    def _collect(self) -> list[Item]:
+        items = []
+        if self._control_bytes > _CONTROL_WINDOW:
+            return []
+        for path, since in list(self._dirty.items()):
+            flight = self._flights.get(path)
+            if flight is not None and flight.bulk:
+                continue  # streams do not keep an order: one version at a time
+            if self._blocked_by_file(path):
+                continue
+            del self._dirty[path]
+            item = self._item(path, since)
+            if item is not None:
+                items.append(item)
+        return items
+
+    def _blocked_by_file(self, path: str) -> bool:
+        """Whether a file of ours stands where this path needs a folder."""
+        above = path.rpartition("/")[0]
+        while above:
+            if above in self._store.known and tree.look(self.root, above) is None:
+                self.deletions.send([above])
+                return True
+            above = above.rpartition("/")[0]
+        return False
+
+    def _item(self, path: str, since: float) -> Item | None:
+        """What to send for a dirty path; None if there is nothing (any more)."""
+        assert self.rules is not None
+        stat = tree.look(self.root, path)
+        known = self._store.known.get(path)
+        sent = self._store.sent.get(path, ())
+        forced = path in self._forced
+        self._forced.discard(path)
+        if stat is None:
+            self.problems.pop(path, None)
+            if known is not None or sent:
+                self.deletions.add(path)
+            return None
+        if self.rules.ignores(path, is_dir=False):
+            return None
+        problem = tree.objection(path, stat, self.root, self._sync.max_file_size)
+        if problem is not None:
+            self.problems[problem.path] = problem
+            return None
+        if not forced and not sent and known is not None and known.is_current(stat):
+            return None
+        extra = [self._extra[path]] if path in self._extra else []
+        return Item(
+            path,
+            stat,
+            accept_set(known, sent, extra),
+            base=known.hash if known else "",
+            remote=self._guess.pop(path, None) if known is None else None,
+            resume=bool(sent),
+            since=since,
+        )
+
+    # --- sending ------------------------------------------------------------------
+
+    def _dispatch(self, items: Sequence[Item], uplink: Uplink) -> None:
+        small = [item for item in items if item.stat.size <= SMALL]
+        large = [item for item in items if item.stat.size > SMALL]
+        self.wave.files_total += len(items)
+        self.wave.bytes_total += sum(item.stat.size for item in items)
+        if len(small) <= _FEW and sum(item.stat.size for item in small) <= _BURST:
+            self._send_now(small, uplink)
+        else:
+            for batch in _batches(sorted(small, key=lambda item: item.path)):
+                self._note_bulk(batch)
+                uplink.bulk.put(
+                    SmallBatch(self.root, batch, self._store, self._deliver)
+                )
+        for item in sorted(large, key=lambda item: item.stat.size):
+            self._note_bulk([item])
+            uplink.bulk.put(LargeFile(self.root, item, self._store, self._deliver))
+
+    def _note_bulk(self, items: Iterable[Item]) -> None:
+        for item in items:
+            self._flights[item.path] = _Flight(bulk=True)
+
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        """From any thread."""
+        self.loop.post(lambda: self._ended(outcomes))
+
+    def _send_now(self, items: Sequence[Item], uplink: Uplink) -> None:
+        """The fast path: read here and now, one frame on the control channel."""
+        steps = [prepare(self.root, item) for item in items]
+        ready = [step for step in steps if isinstance(step, Ready)]
+        self._ended([step for step in steps if isinstance(step, Outcome)])
+        if not ready:
+            return
+        self._store.note_sent([(one.item.path, one.known.hash) for one in ready])
+        for one in ready:
+            flight = self._flights.setdefault(one.item.path, _Flight())
+            flight.hashes.append(one.known.hash)
+        data, packed = wire.deflate(b"".join(one.payload for one in ready))
+        meta = {"op": "put", "entries": [one.entry for one in ready], "z": packed}
+        self._control_bytes += len(data)
+
+        def replied(reply: Reply) -> None:
+            self._deliver(finish(ready, reply, len(data)))
+            self.loop.post(lambda: self._free_control(uplink, len(data)))
+
+        uplink.client.send(meta, data, replied)
+
+    def _free_control(self, uplink: Uplink, size: int) -> None:
+        if uplink is self.uplink:
+            self._control_bytes -= size
+
+    # --- what came back -----------------------------------------------------------
+
+    def _ended(self, outcomes: Sequence[Outcome]) -> None:
+        done = [one for one in outcomes if one.status == "ok" and one.known is not None]
+        for one in outcomes:
+            self._land(one)
+        self._acknowledge(done)
+        for one in outcomes:
+            if one.status == "ok":
+                self._report(one)
+            else:
+                self._follow_up(one)
+
+    def _land(self, one: Outcome) -> None:
+        flight = self._flights.get(one.item.path)
+        if flight is None:
+            return
+        if one.known is not None and one.known.hash in flight.hashes:
+            flight.hashes.remove(one.known.hash)
+        if flight.bulk or not flight.hashes:
+            del self._flights[one.item.path]
+
+    def _acknowledge(self, done: Sequence[Outcome]) -> None:
+        files: list[tuple[str, Known]] = []
+        for one in done:
+            assert one.known is not None
+            files.append((one.item.path, one.known))
+            self._extra.pop(one.item.path, None)
+            self.problems.pop(one.item.path, None)
+        if not files:
+            return
+        still = [
+            (p, h)
+            for p, _ in files
+            if p in self._flights
+            for h in self._flights[p].hashes
+        ]
+        self._store.acknowledge(files, still_sent=still)
+        for one in done:
+            if (
+                one.signature is not None
+                and one.known
+                and one.item.stat.size >= DELTA_FROM
+            ):
+                self._store.keep_signature(one.item.path, one.known.hash, one.signature)
+
+    def _report(self, one: Outcome) -> None:
+        self.wave.files += 1
+        self.wave.bytes += one.item.stat.size
+        if one.sent:
+            self.total.files += 1
+            self.total.wire += one.sent
+            ms = (time.monotonic() - one.item.since) * 1000
+            self._on_mirrored(Mirrored(one.item.path, one.sent, round(ms, 3)))
+
+    def _follow_up(self, one: Outcome) -> None:
+        path = one.item.path
+        self.wave.files_total -= 1  # if it is tried again, it counts again
+        self.wave.bytes_total -= one.item.stat.size
+        if one.status == "lost":
+            self.insist(path)
+        elif one.status == "again":
+            self._again(one)
+        elif one.status == "gone":
+            self.touched(path)
+        elif one.status == "conflict":
+            self._conflict(one)
+        elif one.status == "stale":
+            self._on_stale(one.reason)
+            self.insist(path)
+        else:
+            self.problems[path] = Problem(
+                path,
+                f"{path}: not on the VM: {one.reason}.",
+                "It is tried again at the next save, `colab-devsync sync` or reconnect.",
+                "error",
+            )
+
+    def _again(self, one: Outcome) -> None:
+        path = one.item.path
+        if one.reason == wire.NEED_FULL:
+            self._store.drop_signature(path)
+        self._later.add(path)
+
+        def later() -> None:
+            self._later.discard(path)
+            self.insist(path)
+
+        self.loop.after(0.0 if one.reason == wire.NEED_FULL else _AGAIN_S, later)
+
+    def _conflict(self, one: Outcome) -> None:
+        path = one.item.path
+        if one.held == "folder":
+            inside = [p for p in self._store.known if p.startswith(path + "/")]
+            if inside and not any(tree.look(self.root, p) for p in inside):
+                self.deletions.send(inside)
+                self.insist(path)
+                return
+            self.problems[path] = Problem(
+                path,
+                f"{path}: a folder with files of its own stands there on the VM.",
+                "Remove or rename that folder on the VM, then save the file again.",
+                "error",
+            )
+            return
+        self._store.drop_sent(path)
+        if one.held == "":  # deleted there meanwhile: nothing to lose, ours goes
+            self._store.acknowledge([], [path])
+            self.insist(path)
+            return
+        local = one.known.hash if one.known else None
+        self.conflicts.add(path, local, one.held, self.uplink)
+
+
+def _batches(items: Sequence[Item]) -> Iterable[list[Item]]:
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        if batch and (
+            len(batch) >= _BATCH_FILES or size + item.stat.size > _BATCH_BYTES
+        ):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item.stat.size
+    if batch:
+        yield batch

@@ -1,0 +1,246 @@
+"""A session's memory on disk: what the VM acknowledged, what is on its way.
+
+SQLite with a write-ahead log, one file per project and profile. Which hashes were
+sent is written before they leave, so that after any crash the VM is never accused of
+an edit that was ours. What is dirty needs no journal: the walk at start finds it.
+Any thread may call; a lock keeps transactions apart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..agent import hashing
+from ..agent.delta import Signature
+from ..core.events import Conflict
+from ..core.plan import Known, LocalStat
+
+_SCHEMA = """
+create table if not exists meta (key text primary key, value text not null);
+create table if not exists files (
+  path text primary key, hash text not null, kind text not null, size integer not null,
+  mtime_ns integer not null, inode integer not null, executable integer,
+  looked_ns integer not null) without rowid;
+create table if not exists signatures (path text primary key, hash text, size integer, records blob);
+create table if not exists sent (path text, hash text, primary key (path, hash)) without rowid;
+create table if not exists conflicts (
+  path text primary key, local_hash text, remote_hash text, since real, remote_copy text);
+"""
+_VERSION = "1"
+
+
+class Store:
+    """The tables, with the small ones mirrored in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(
+            folder / "state.db", isolation_level=None, check_same_thread=False
+        )
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = full")
+        self._db.executescript(_SCHEMA)
+        self.sent: dict[str, list[str]] = {}
+        self.known: dict[str, Known] = {}
+        self.folders: Counter[str] = Counter()  # every folder with known files below it
+        self.digest = 0
+        for path, known in self._read_known():
+            self._set(path, known)
+        for path, content_hash in self._db.execute("select path, hash from sent"):
+            self.sent.setdefault(path, []).append(content_hash)
+        self._start_over_if_foreign()
+        self.client_id = self._client_id()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    # --- small facts --------------------------------------------------------------
+
+    def get(self, key: str) -> str | None:
+        with self._lock:
+            row = self._db.execute(
+                "select value from meta where key = ?", (key,)
+            ).fetchone()
+        return row[0] if row else None
+
+    def set(self, key: str, value: str) -> None:
+        with self._lock:
+            self._db.execute("insert or replace into meta values (?, ?)", (key, value))
+
+    def _client_id(self) -> str:
+        found = self.get("client")
+        if found is None:
+            found = uuid.uuid4().hex
+            self.set("client", found)
+        return found
+
+    def _start_over_if_foreign(self) -> None:
+        if self.get("version") not in (None, _VERSION):
+            self.forget_vm()  # a full comparison with the VM replaces what we knew
+        self.set("version", _VERSION)
+
+    # --- what the VM acknowledged -------------------------------------------------
+
+    def acknowledge(
+        self,
+        files: Sequence[tuple[str, Known]],
+        deleted: Iterable[str] = (),
+        still_sent: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Writes what the VM now holds; of what was sent only `still_sent` is left."""
+        deleted = list(deleted)
+        gone = [(path,) for path in deleted]
+        settled = [(path,) for path, _ in files] + gone
+        with self._lock, self._db:
+            self._db.execute("begin")
+            self._db.executemany(
+                "insert or replace into files values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(path, known) for path, known in files],
+            )
+            self._db.executemany("delete from files where path = ?", gone)
+            self._db.executemany("delete from signatures where path = ?", gone)
+            self._db.executemany("delete from sent where path = ?", settled)
+            self._db.executemany("insert or ignore into sent values (?, ?)", still_sent)
+            for path, known in files:
+                self._set(path, known)
+            for path in deleted:
+                self._set(path, None)
+            for (path,) in settled:
+                self.sent.pop(path, None)
+            for path, content_hash in still_sent:
+                self.sent.setdefault(path, []).append(content_hash)
+
+    def _set(self, path: str, known: Known | None) -> None:
+        old = self.known.pop(path, None)
+        if old is not None:
+            self.digest = hashing.add(self.digest, -hashing.token(path, old.hash))
+            self._count_folders(path, -1)
+        if known is not None:
+            self.known[path] = known
+            self.digest = hashing.add(self.digest, hashing.token(path, known.hash))
+            self._count_folders(path, +1)
+
+    def _count_folders(self, path: str, by: int) -> None:
+        folder = path.rpartition("/")[0]
+        while folder:
+            self.folders[folder] += by
+            if not self.folders[folder]:
+                del self.folders[folder]
+            folder = folder.rpartition("/")[0]
+
+    def _read_known(self) -> Iterable[tuple[str, Known]]:
+        for path, content_hash, *fields, looked_ns in self._db.execute(
+            "select * from files"
+        ):
+            kind, size, mtime_ns, inode, executable = fields
+            flag = None if executable is None else bool(executable)
+            yield (
+                path,
+                Known(
+                    content_hash,
+                    LocalStat(kind, size, mtime_ns, inode, flag),
+                    looked_ns,
+                ),
+            )
+
+    def forget_vm(self) -> None:
+        """Another VM: nothing is known of it, and no deletion is owed to it."""
+        with self._lock, self._db:
+            self._db.execute("begin")
+            for table in ("files", "signatures", "sent", "conflicts"):
+                self._db.execute(f"delete from {table}")
+            self.known, self.sent, self.digest = {}, {}, 0
+            self.folders.clear()
+
+    # --- what is on its way -------------------------------------------------------
+
+    def note_sent(self, hashes: Sequence[tuple[str, str]]) -> None:
+        """To be called before the bytes leave."""
+        with self._lock:
+            fresh = [
+                pair for pair in hashes if pair[1] not in self.sent.get(pair[0], ())
+            ]
+            if not fresh:
+                return
+            with self._db:
+                self._db.execute("begin")
+                self._db.executemany("insert or ignore into sent values (?, ?)", fresh)
+            for path, content_hash in fresh:
+                self.sent.setdefault(path, []).append(content_hash)
+
+    def drop_sent(self, path: str) -> None:
+        """The VM told what it holds, and it is none of these."""
+        with self._lock:
+            if self.sent.pop(path, None):
+                self._db.execute("delete from sent where path = ?", (path,))
+
+    # --- signatures of large files ------------------------------------------------
+
+    def signature(self, path: str, content_hash: str) -> Signature | None:
+        """The signature of exactly this version, if it is kept."""
+        with self._lock:
+            row = self._db.execute(
+                "select size, records from signatures where path = ? and hash = ?",
+                (path, content_hash),
+            ).fetchone()
+        return Signature(*row) if row else None
+
+    def keep_signature(
+        self, path: str, content_hash: str, signature: Signature
+    ) -> None:
+        with self._lock:
+            self._db.execute(
+                "insert or replace into signatures values (?, ?, ?, ?)",
+                (path, content_hash, signature.size, signature.records),
+            )
+
+    def drop_signature(self, path: str) -> None:
+        with self._lock:
+            self._db.execute("delete from signatures where path = ?", (path,))
+
+    # --- conflicts ----------------------------------------------------------------
+
+    def conflicts(self) -> dict[str, Conflict]:
+        with self._lock:
+            return {
+                row[0]: Conflict(*row)
+                for row in self._db.execute("select * from conflicts")
+            }
+
+    def keep_conflict(self, conflict: Conflict) -> None:
+        row = (
+            conflict.path,
+            conflict.local_hash,
+            conflict.remote_hash,
+            conflict.since,
+            conflict.remote_copy,
+        )
+        with self._lock:
+            self._db.execute(
+                "insert or replace into conflicts values (?, ?, ?, ?, ?)", row
+            )
+
+    def drop_conflict(self, path: str) -> None:
+        with self._lock:
+            self._db.execute("delete from conflicts where path = ?", (path,))
+
+
+def _row(path: str, known: Known) -> tuple[str | int | None, ...]:
+    stat = known.stat
+    return (
+        path,
+        known.hash,
+        stat.kind,
+        stat.size,
+        stat.mtime_ns,
+        stat.inode,
+        stat.executable,
+        known.looked_ns,
+    )

@@ -1,0 +1,105 @@
+"""A `sync` somebody waits for: from the survey to the last acknowledgement.
+
+Values and bookkeeping on the engine thread; the session drives it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+
+from ..core.events import OnProgress, Problem, Progress, SyncResult
+from ..errors import DevsyncError, NotFlushed, UnsafePlan
+from .mirror import Mirror, Tally
+from .survey import Findings
+
+_PROGRESS_S = 0.1
+
+
+@dataclass
+class SyncJob:
+    future: Future[SyncResult]
+    check: bool = False
+    progress: OnProgress | None = None
+    cancel: threading.Event | None = None
+    started: float = field(default_factory=time.monotonic)
+    before: Tally = field(default_factory=Tally)
+    surveyed: bool = False
+    _told: float = 0.0
+
+    def is_over(self) -> bool:
+        """Also ends it if it was cancelled."""
+        if not self.future.done() and self.cancel is not None and self.cancel.is_set():
+            self.future.set_exception(CancelledError())
+        return self.future.done()
+
+    def fail(self, error: DevsyncError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def report(self, mirror: Mirror) -> None:
+        """Tells how far the mirror is, ten times a second at most."""
+        now = time.monotonic()
+        if self.progress is None or now - self._told < _PROGRESS_S:
+            return
+        self._told = now
+        wave = mirror.wave
+        self.progress(
+            Progress(
+                "mirroring" if self.surveyed else "comparing",
+                wave.files,
+                wave.files_total,
+                wave.bytes,
+                wave.bytes_total,
+            )
+        )
+
+    def compare(self, mirror: Mirror, found: Findings) -> None:
+        """The answer of `sync --check`."""
+        changed = [path for path in found.changed if mirror.would_send(path)]
+        differing = sorted({*changed, *found.missing, *found.remote, *found.extra})
+        result = SyncResult(
+            files=len(changed),
+            bytes=0,
+            deleted=len(found.missing) + len(found.extra),
+            conflicts=len(mirror.conflicts),
+            seconds=time.monotonic() - self.started,
+            paths=tuple(differing),
+        )
+        self.future.set_result(result)
+
+    def finish(self, mirror: Mirror) -> None:
+        """The mirror is at rest: the result, or what stands in the way."""
+        error = _obstacle(mirror)
+        if error is not None:
+            self.fail(error)
+            return
+        total = mirror.total
+        result = SyncResult(
+            files=total.files - self.before.files,
+            bytes=total.wire - self.before.wire,
+            deleted=total.deleted - self.before.deleted,
+            conflicts=len(mirror.conflicts),
+            seconds=time.monotonic() - self.started,
+        )
+        self.future.set_result(result)
+
+
+def _obstacle(mirror: Mirror) -> DevsyncError | None:
+    halted = mirror.deletions.halted
+    if halted is not None:
+        return UnsafePlan(halted.message, halted.hint)
+    failed = [
+        problem for problem in mirror.problems.values() if problem.severity == "error"
+    ]
+    if failed:
+        return NotFlushed(_listing(failed), failed[0].hint)
+    return None
+
+
+def _listing(problems: list[Problem]) -> str:
+    shown = "; ".join(problem.message for problem in problems[:5])
+    more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+    return f"{len(problems)} files could not be brought to the VM: {shown}{more}"

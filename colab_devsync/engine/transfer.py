@@ -1,0 +1,370 @@
+"""Files on their way to the VM: read, hashed, turned into frames.
+
+Runs on the engine thread for the few small files of a save, and as bulk jobs for
+everything else. Delivers one Outcome per item, whatever happens; decides nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..agent import delta, hashing, wire
+from ..core.plan import Known, LocalStat
+from ..errors import DevsyncError
+from ..remote.client import Reply
+from . import tree
+from .bulk import Lane
+from .store import Store
+
+PART = 1 << 20
+WHOLE = 2 << 20  # bytes; up to here a file travels in one frame
+DELTA_FROM = 256 << 10  # bytes; from here a signature is kept
+
+Status = Literal["ok", "conflict", "again", "refused", "stale", "gone", "lost"]
+_STATUS: dict[str, Status] = {
+    wire.OK: "ok",
+    wire.SAME: "ok",
+    wire.CONFLICT: "conflict",
+    wire.NEED_FULL: "again",
+    wire.BAD_HASH: "again",
+    wire.REFUSED: "refused",
+    wire.STALE: "stale",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A path to bring up to date, and what the VM may hold there now."""
+
+    path: str
+    stat: LocalStat
+    accept: Sequence[str]
+    base: str = ""  # the acknowledged hash
+    remote: str | None = None  # what the VM is known to hold, if it is not ours yet
+    resume: bool = False  # an earlier attempt may have left parts on the VM
+    since: float = 0.0  # monotonic time of the first hint
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one item ended. `known` is what was read, if it was."""
+
+    item: Item
+    status: Status
+    known: Known | None = None
+    held: str = ""  # conflict: the hash the VM holds
+    reason: str = ""
+    sent: int = 0  # bytes on the wire
+    signature: delta.Signature | None = None
+
+
+Deliver = Callable[[list[Outcome]], None]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An item that was read and has to be sent."""
+
+    item: Item
+    known: Known
+    entry: wire.Entry
+    payload: bytes
+    signature: delta.Signature | None = None
+
+
+def prepare(root: Path, item: Item) -> Ready | Outcome:
+    """Reads one small item. An Outcome if there is nothing (more) to send."""
+    try:
+        content = tree.read(root, item.path)
+    except FileNotFoundError:
+        return Outcome(item, "gone")
+    except tree.Unstable:
+        return Outcome(item, "again", reason="it changes while it is read")
+    except OSError as exc:
+        return Outcome(item, "refused", reason=f"cannot be read: {exc.strerror}")
+    data = content.data
+    is_link = content.stat.kind == wire.LINK
+    found = (
+        hashing.of_link(data.decode("utf-8", "surrogateescape"))
+        if is_link
+        else (hashing.of_bytes(data))
+    )
+    known = Known(found, content.stat, content.looked_ns)
+    if is_settled(item, known):
+        return Outcome(item, "ok", known)
+    entry = wire.Entry(
+        item.path,
+        content.stat.kind,
+        found,
+        len(data),
+        content.stat.executable,
+        list(item.accept),
+        len(data),
+    )
+    return Ready(item, known, entry, data)
+
+
+def is_settled(item: Item, known: Known) -> bool:
+    """Whether the VM is known to hold this already, mode included."""
+    if item.remote is not None:
+        return item.remote == known.hash
+    return item.accept == [known.hash] and item.stat.executable == known.stat.executable
+
+
+def finish(ready: Sequence[Ready], reply: Reply, wire_bytes: int) -> list[Outcome]:
+    """The outcomes of one put."""
+    if reply.error is not None:
+        return [lost(one.item, reply.error) for one in ready]
+    total = sum(len(one.payload) for one in ready) or 1
+    return [
+        outcome(
+            one.item,
+            result,
+            known=one.known,
+            signature=one.signature,
+            sent=wire_bytes * len(one.payload) // total,
+        )
+        for one, result in zip(ready, reply.meta()["results"], strict=True)
+    ]
+
+
+def outcome(
+    item: Item,
+    result: wire.Result,
+    *,
+    known: Known,
+    signature: delta.Signature | None,
+    sent: int,
+) -> Outcome:
+    status, held, reason = result
+    if status == wire.NEED_FULL:
+        reason = wire.NEED_FULL
+    return Outcome(item, _STATUS[status], known, held, reason, sent, signature)
+
+
+def lost(item: Item, error: DevsyncError) -> Outcome:
+    """The link died (or the agent failed) before there was an answer."""
+    return Outcome(item, "lost", reason=error.message)
+
+
+class SmallBatch:
+    """Many small files in one frame: one hash, one system call, one reply for all."""
+
+    def __init__(
+        self, root: Path, items: Sequence[Item], store: Store, deliver: Deliver
+    ) -> None:
+        self._root = root
+        self._items = items
+        self._store = store
+        self._deliver = deliver
+        self._size = 0
+
+    def run(self, lane: Lane) -> None:
+        steps = [prepare(self._root, item) for item in self._items]
+        ready = [step for step in steps if isinstance(step, Ready)]
+        ended = [step for step in steps if isinstance(step, Outcome)]
+        if ended:
+            self._deliver(ended)
+        self._items = [one.item for one in ready]  # what fail() still has to answer for
+        if not ready:
+            return
+        self._store.note_sent([(one.item.path, one.known.hash) for one in ready])
+        meta = {"op": "put", "entries": [one.entry for one in ready], "durable": False}
+        payload = b"".join(one.payload for one in ready)
+        self._items = []
+        self._size = lane.send(
+            meta, payload, lambda reply: self._deliver(finish(ready, reply, self._size))
+        )
+
+    def fail(self, error: DevsyncError) -> None:
+        self._deliver([lost(item, error) for item in self._items])
+        self._items = []
+
+
+class LargeFile:
+    """One file of its own: as a delta if the VM's version is known, else in parts."""
+
+    def __init__(self, root: Path, item: Item, store: Store, deliver: Deliver) -> None:
+        self._name = tree.absolute(root, item.path)
+        self._item = item
+        self._store = store
+        self._deliver = deliver
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._sent = 0
+
+    def run(self, lane: Lane) -> None:
+        try:
+            with open(self._name, "rb") as stream:
+                self._send(lane, stream.fileno())
+        except FileNotFoundError:
+            self.end(Outcome(self._item, "gone"))
+        except (
+            OSError,
+            ValueError,
+        ) as exc:  # ValueError: mmap of a file cut to nothing
+            self.end(Outcome(self._item, "refused", reason=f"cannot be read: {exc}"))
+
+    def _send(self, lane: Lane, fd: int) -> None:
+        looked_ns = time.time_ns()
+        about = tree.local_stat(os.fstat(fd))
+        if about != self._item.stat or about.size == 0:
+            self.end(Outcome(self._item, "again", reason="it changed meanwhile"))
+            return
+        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as content:
+            found, signature = _hash_and_sign(content)
+            known = Known(found, about, looked_ns)
+            if is_settled(self._item, known):
+                self.end(Outcome(self._item, "ok", known, signature=signature))
+                return
+            self._store.note_sent([(self._item.path, found)])
+            payload = self._as_delta(content)
+            if payload is None and about.size <= WHOLE:
+                payload = content[:]
+                self._put(lane, known, signature, payload, wire.FILE)
+            elif payload is not None and len(payload) <= WHOLE:
+                self._put(lane, known, signature, payload, wire.DELTA)
+            else:
+                self._split(lane, known, signature)
+
+    def _as_delta(self, content: mmap.mmap) -> bytes | None:
+        """Instructions against the acknowledged version, if they are much smaller."""
+        base = self._store.signature(self._item.path, self._item.base)
+        if base is None or list(self._item.accept) != [self._item.base]:
+            return None
+        with memoryview(content) as view:
+            ops, literals = delta.make(base, view, content.find)
+            if sum(end - start for start, end in literals) > min(len(view) // 2, WHOLE):
+                return None
+            return delta.pack(ops, b"".join(view[start:end] for start, end in literals))
+
+    def _entry(self, known: Known, kind: str, length: int) -> wire.Entry:
+        return wire.Entry(
+            self._item.path,
+            kind,
+            known.hash,
+            known.stat.size,
+            known.stat.executable,
+            list(self._item.accept),
+            length,
+            self._item.base if kind == wire.DELTA else "",
+        )
+
+    def _put(
+        self,
+        lane: Lane,
+        known: Known,
+        signature: delta.Signature,
+        payload: bytes,
+        kind: str,
+    ) -> None:
+        ready = Ready(
+            self._item,
+            known,
+            self._entry(known, kind, len(payload)),
+            payload,
+            signature,
+        )
+        meta = {"op": "put", "entries": [ready.entry], "durable": True}
+        self._sent = lane.send(
+            meta, payload, lambda reply: self.end(*finish([ready], reply, self._sent))
+        )
+
+    def _split(self, lane: Lane, known: Known, signature: delta.Signature) -> None:
+        entry = self._entry(known, wire.FILE, 0)
+        have: dict[int, int] = {}
+        if self._item.resume:
+            have = dict(lane.request({"op": "have", "entry": entry})["ranges"])
+        size = known.stat.size
+        offsets = [
+            at for at in range(0, size, PART) if have.get(at) != min(PART, size - at)
+        ]
+        # At least one, so that the agent has something to answer.
+        for offset in reversed(offsets or [0]):
+            lane.put_next(_Part(self, entry, known, signature, offset))
+
+    def send_part(
+        self,
+        lane: Lane,
+        entry: wire.Entry,
+        known: Known,
+        signature: delta.Signature,
+        offset: int,
+    ) -> None:
+        if self._is_over:
+            return
+        with open(self._name, "rb") as stream:
+            stream.seek(offset)
+            piece = stream.read(min(PART, known.stat.size - offset))
+
+        def replied(reply: Reply) -> None:
+            if reply.error is not None:
+                self.end(lost(self._item, reply.error))
+            elif (result := reply.meta()["result"]) is not None:
+                self.end(
+                    outcome(
+                        self._item,
+                        result,
+                        known=known,
+                        signature=signature,
+                        sent=self._sent,
+                    )
+                )
+
+        meta = {"op": "part", "entry": entry, "size": known.stat.size, "offset": offset}
+        size = lane.send(meta, piece, replied)
+        with self._lock:
+            self._sent += size
+
+    def end(self, ended: Outcome) -> None:
+        """Delivers once; what else is under way for this file is dropped."""
+        with self._lock:
+            if self._is_over:
+                return
+            self._is_over = True
+        self._deliver([ended])
+
+    def fail(self, error: DevsyncError) -> None:
+        self.end(lost(self._item, error))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One piece of a large file."""
+
+    file: LargeFile
+    entry: wire.Entry
+    known: Known
+    signature: delta.Signature
+    offset: int
+
+    def run(self, lane: Lane) -> None:
+        try:
+            self.file.send_part(
+                lane, self.entry, self.known, self.signature, self.offset
+            )
+        except OSError as exc:
+            self.file.end(Outcome(self.file._item, "again", reason=str(exc)))
+
+    def fail(self, error: DevsyncError) -> None:
+        self.file.fail(error)
+
+
+def _hash_and_sign(content: mmap.mmap) -> tuple[str, delta.Signature]:
+    whole = hashlib.blake2b(digest_size=hashing.SIZE)
+    with memoryview(content) as view:
+        for start in range(0, len(view), hashing.CHUNK):
+            whole.update(view[start : start + hashing.CHUNK])
+        blocks = (
+            bytes(view[at : at + delta.BLOCK])
+            for at in range(0, len(view), delta.BLOCK)
+        )
+        return whole.hexdigest(), delta.sign(blocks, len(view))

@@ -1,0 +1,134 @@
+"""One live way to the VM: connection, agent, liveness and bulk streams together.
+
+Opened by the connector's thread, used by the engine thread, closed by whoever first
+notices that it is dead. A new connection is a new Uplink.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..core.events import Ask, VmInfo
+from ..errors import DevsyncError
+from ..link.base import Connection, Link, Stream
+from ..remote import streams
+from ..remote.bootstrap import Hello, start_agent
+from ..remote.client import AgentClient, Reply
+from ..remote.liveness import Liveness
+from .bulk import Bulk
+
+_TOKENS = 24  # one-time tokens asked for at the start: bulk streams and a few programs
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to connect to, and who we are there."""
+
+    link: Link
+    python: str
+    root: str  # absolute, on the VM
+    client_id: str
+    shown: str  # who we are, for another client that finds the root taken
+
+
+class Uplink:
+    """Use `open_uplink`. `close` may be called from any thread, any number of times."""
+
+    def __init__(
+        self, connection: Connection, client: AgentClient, hello: Hello, target: Target
+    ) -> None:
+        self.connection = connection
+        self.client = client
+        self.hello = hello
+        self.python = target.python
+        self.vm: VmInfo = hello.vm
+        self.bulk = Bulk(client, self._open_bulk)
+        self._tokens = list(hello.bulk_tokens)
+        self._port = hello.bulk_port
+        self._token_lock = threading.Lock()
+        self.liveness: Liveness | None = None
+
+    def watch(
+        self,
+        *,
+        is_busy: Callable[[], bool],
+        on_rtt: Callable[[float], None],
+        on_lost: Callable[[DevsyncError], None],
+    ) -> None:
+        """From now on the link is pinged, and its end is told."""
+
+        def lost(error: DevsyncError) -> None:
+            self.close()
+            on_lost(error)
+
+        self.client.on_lost = lost
+        self.liveness = Liveness(self.client, is_busy=is_busy, on_rtt=on_rtt)
+        self.liveness.start()
+        if self.client.is_lost:
+            self.client.on_lost(self.client.lost_error())
+
+    @property
+    def rtt_s(self) -> float | None:
+        return self.liveness.rtt_s if self.liveness else None
+
+    def _open_bulk(self) -> tuple[Stream, ...]:
+        count = streams.wanted(self.rtt_s)
+        tokens = tuple(self._take_token() for _ in range(count))
+        opened = streams.open_streams(
+            self.connection, python=self.python, port=self._port, tokens=tokens
+        )
+        self.vm = replace(self.vm, transfer=opened.label)
+        return opened.streams
+
+    def note(self, reply: Reply) -> None:
+        """Takes over what the agent found out about its machine."""
+        if reply.error is None:
+            self.vm = replace(self.vm, **reply.meta())
+
+    def open_stream(self) -> Stream:
+        """A stream of one's own to the agent, for a program. Blocks one round trip."""
+        stream, _ = streams.open_stream(
+            self.connection,
+            python=self.python,
+            port=self._port,
+            token=self._take_token(),
+        )
+        return stream
+
+    def _take_token(self) -> str:
+        with self._token_lock:
+            if not self._tokens:
+                self._port, fresh = streams.fresh_tokens(self.client, _TOKENS)
+                self._tokens += fresh
+            return self._tokens.pop()
+
+    def close(self) -> None:
+        """Ends everything at once, network dead or not."""
+        if self.liveness:
+            self.liveness.stop()
+        self.connection.close()
+        self.client.close()
+        self.bulk.close()
+
+
+def open_uplink(target: Target, ask: Ask, timeout_s: float) -> Uplink:
+    """Connects and starts the agent. LinkError, AgentError, Busy."""
+    connection = target.link.connect(ask, timeout_s)
+    try:
+        client, hello = start_agent(
+            connection,
+            python=target.python,
+            hello={
+                "root": target.root,
+                "client": target.client_id,
+                "shown": target.shown,
+                "streams": _TOKENS,
+            },
+            timeout_s=timeout_s,
+        )
+    except BaseException:
+        connection.close()
+        raise
+    return Uplink(connection, client, hello, target)

@@ -1,0 +1,107 @@
+"""Opens the bulk streams to the agent's loopback listener.
+
+An SSH server gives a channel 2 MiB per round trip and admits ten sessions, but does
+not count forwards: so eight to sixteen direct-tcpip channels. Where forwarding is
+refused, programs on the VM stand in for them, six at most.
+"""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import DevsyncError, ForwardRefused
+from ..link.base import Connection, Stream
+from .client import AgentClient
+
+FORWARDS = 8
+FAR_FORWARDS = 16  # more in flight where a round trip is long
+FAR_RTT_S = 0.12
+SESSIONS = 6  # of sshd's ten; the agent has one, the rest is for people
+
+# Joins its stdin to the listener on the VM, for servers that forbid forwarding.
+_PUMP = (
+    "import os,socket,sys,threading as t;"
+    's=socket.create_connection(("127.0.0.1",int(sys.argv[1])));'
+    "d=lambda:[os.write(1,b) for b in iter(lambda:s.recv(65536),b'')];"
+    "t.Thread(target=d,daemon=True).start();"
+    "[s.sendall(b) for b in iter(lambda:os.read(0,65536),b'')]"
+)
+
+
+@dataclass(frozen=True)
+class BulkStreams:
+    """Streams ready for frames, and how they travel, for `status`."""
+
+    streams: tuple[Stream, ...]
+    label: str
+
+
+def wanted(rtt_s: float | None) -> int:
+    return FAR_FORWARDS if rtt_s is not None and rtt_s > FAR_RTT_S else FORWARDS
+
+
+def open_stream(
+    connection: Connection, *, python: str, port: int, token: str
+) -> tuple[Stream, bool]:
+    """One stream that has shown its token; and whether it is a forward."""
+    try:
+        stream: Stream = connection.connect_tcp("127.0.0.1", port)
+        forwarded = True
+    except ForwardRefused:
+        pump = f"exec {shlex.quote(python)} -I -S -c {shlex.quote(_PUMP)} {port}"
+        stream, forwarded = connection.exec(pump), False
+    stream.write(bytes.fromhex(token))
+    return stream, forwarded
+
+
+def open_streams(
+    connection: Connection, *, python: str, port: int, tokens: tuple[str, ...]
+) -> BulkStreams:
+    """One stream per token; all are opened at once, so this takes one round trip."""
+    first, forwarded = open_stream(connection, python=python, port=port, token=tokens[0])
+    if not forwarded:
+        tokens = tokens[:SESSIONS]
+
+    def another(token: str) -> Stream:
+        return open_stream(connection, python=python, port=port, token=token)[0]
+
+    streams = (first, *_all_at_once(another, tokens[1:]))
+    return BulkStreams(streams, f"{'direct-tcpip' if forwarded else 'exec'} x{len(streams)}")
+
+
+def _all_at_once(open_one: Callable[[str], Stream], tokens: tuple[str, ...]) -> list[Stream]:
+    opened: list[Stream] = []
+    failures: list[DevsyncError] = []
+
+    def run(token: str) -> None:
+        try:
+            opened.append(open_one(token))
+        except DevsyncError as exc:
+            failures.append(exc)
+
+    threads = [
+        threading.Thread(target=run, args=(token,), name="devsync-open", daemon=True)
+        for token in tokens
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if not opened and failures:
+        raise failures[0]
+    return opened  # a server that admits fewer is used with fewer
+
+
+def fresh_tokens(client: AgentClient, count: int) -> tuple[int, tuple[str, ...]]:
+    """The listener's port and one-time tokens for `count` more streams."""
+    meta = client.request({"op": "tokens", "count": count}).meta()
+    return meta["port"], tuple(meta["tokens"])
+
+
+def close_all(streams: tuple[Stream, ...]) -> None:
+    for stream in streams:
+        stream.close()
+
