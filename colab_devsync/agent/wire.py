@@ -160,4 +160,5 @@ def _is_sound(entry: Entry) -> bool:
         and isinstance(entry.length, int)
         and entry.length >= 0
         and isinstance(entry.base, str)
+        and (entry.kind != DELTA or entry.base != "")
     )

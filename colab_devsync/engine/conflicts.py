@@ -34,6 +34,7 @@ class ConflictBook:
         self._store = store
         self._loop = loop
         self._open = store.conflicts()
+        self.snapshot = tuple(self)  # for other threads
         self.on_change: Callable[[], None] = lambda: None
 
     def __contains__(self, path: str) -> bool:
@@ -56,7 +57,7 @@ class ConflictBook:
 
     def reload(self) -> None:
         self._open = self._store.conflicts()
-        self.on_change()
+        self._changed()
 
     def add(
         self, path: str, local: str | None, remote: str, uplink: Uplink | None
@@ -76,11 +77,15 @@ class ConflictBook:
     def _keep(self, conflict: Conflict) -> None:
         self._open[conflict.path] = conflict
         self._store.keep_conflict(conflict)
-        self.on_change()
+        self._changed()
 
     def drop(self, path: str) -> None:
         self._open.pop(path, None)
         self._store.drop_conflict(path)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.snapshot = tuple(self)
         self.on_change()
 
     def _save(self, path: str, version: str, data: bytes) -> str:

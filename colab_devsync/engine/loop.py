@@ -36,13 +36,17 @@ class Timer:
 
 
 class EngineLoop:
-    """`after_batch` runs whenever the inbox has been emptied."""
+    """`after_batch` runs whenever the inbox has been emptied; `on_failure` gets what
+    a step raised, which is always a bug."""
 
-    def __init__(self, name: str, after_batch: Step) -> None:
+    def __init__(
+        self, name: str, after_batch: Step, on_failure: Callable[[Exception], None]
+    ) -> None:
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._after_batch = after_batch
+        self._on_failure = on_failure
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -114,5 +118,6 @@ class EngineLoop:
     def _do(self, step: Step) -> None:
         try:
             step()
-        except Exception:
+        except Exception as exc:
             _log.exception("an engine step failed")
+            self._on_failure(exc)

@@ -8,59 +8,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..agent import wire
 from ..core.config import SyncConfig
 from ..core.events import Mirrored, Problem
 from ..core.ignore import IgnoreRules
-from ..core.plan import SMALL, Known, accept_set
-from ..remote.client import Reply
+from ..core.plan import Known, accept_set
 from . import tree
 from .conflicts import ConflictBook
 from .deletions import Deletions
+from .dispatch import Dispatch, Wave
 from .loop import EngineLoop
 from .store import Store
 from .survey import Findings
-from .transfer import (
-    DELTA_FROM,
-    Item,
-    LargeFile,
-    Outcome,
-    Ready,
-    SmallBatch,
-    finish,
-    prepare,
-)
+from .transfer import DELTA_FROM, Item, Outcome, Ready, prepare
 from .uplink import Uplink
 
-_FEW = 64  # files; more go over the bulk streams
-_BURST = 1 << 20  # bytes; likewise
-_BATCH_FILES = 128
-_BATCH_BYTES = 1 << 20
-_CONTROL_WINDOW = 4 << 20  # bytes on their way on the control channel
 _AGAIN_S = 0.2  # a file that changes while it is read is tried again this much later
 
 
 @dataclass
 class Tally:
-    """What was done, for progress and results."""
+    """What arrived on the VM since the session began."""
 
     files: int = 0
-    bytes: int = 0  # of the files
-    wire: int = 0  # on the wire
-    files_total: int = 0
-    bytes_total: int = 0
+    wire: int = 0  # bytes
     deleted: int = 0
-
-
-@dataclass
-class _Flight:
-    """A path on its way: the hashes sent, and whether by bulk."""
-
-    hashes: list[str] = field(default_factory=list)
-    bulk: bool = False
 
 
 class Mirror:
@@ -84,19 +59,17 @@ class Mirror:
         self.rules: IgnoreRules | None = None  # None until the first survey
         self.problems: dict[str, Problem] = {}
         self.walk_errors: list[Problem] = []
-        self.wave = Tally()  # since the mirror was last at rest
-        self.total = Tally()  # ever
+        self.total = Tally()
+        self.dispatch = Dispatch(root, store, loop, self._ended)
         self.conflicts = ConflictBook(root, store, loop)
         self.deletions = Deletions(self)
         self._dirty: dict[str, float] = {}  # path -> monotonic time of the first hint
-        self._flights: dict[str, _Flight] = {}
         self._later: set[str] = set()  # wait for a timer
         self._forced: set[str] = set()  # send even if nothing changed here
         self._extra: dict[
             str, str
         ] = {}  # also acceptable on the VM: the person said so
         self._guess: dict[str, str] = {}  # what an unknown VM holds
-        self._control_bytes = 0
 
     @property
     def store(self) -> Store:
@@ -119,7 +92,6 @@ class Mirror:
     def attach(self, uplink: Uplink) -> None:
         """A link is there: what was on its way is sent again."""
         self.uplink = uplink
-        self._control_bytes = 0
         for path in list(self._store.sent):
             if tree.look(self.root, path) is None:
                 self.deletions.add(path)
@@ -162,7 +134,7 @@ class Mirror:
 
     def _apply_remote(self, path: str, held: str, torn: bool) -> None:
         known = self._store.known.get(path)
-        if known is None or path in self._flights or path in self.conflicts:
+        if known is None or path in self.dispatch or path in self.conflicts:
             return
         if held == known.hash:
             return
@@ -179,14 +151,13 @@ class Mirror:
     def is_at_rest(self) -> bool:
         """Nothing dirty, nothing on its way; conflicts and problems wait for people."""
         return (
-            not (self._dirty or self._flights or self._later)
+            not (self._dirty or len(self.dispatch) or self._later)
             and self.deletions.is_at_rest()
         )
 
     def pending(self) -> int:
-        return len(self._dirty.keys() | self._flights.keys() | self._later) + len(
-            self.deletions
-        )
+        paths = self._later.union(self._dirty, self.dispatch.paths())
+        return len(paths) + len(self.deletions)
 
     def would_send(self, path: str) -> bool:
         """Whether a path that looks changed really is; reads and hashes it."""
@@ -218,19 +189,16 @@ class Mirror:
         self.deletions.pump()
         items = self._collect()
         if items:
-            self._dispatch(items, self.uplink)
-        elif self.wave.files_total and self.is_at_rest():
-            self.wave = Tally()
+            self.dispatch.send(items, self.uplink)
+        elif self.dispatch.wave.files_total and self.is_at_rest():
+            self.dispatch.wave = Wave()
 
     def _collect(self) -> list[Item]:
         items = []
-        if self._control_bytes > _CONTROL_WINDOW:
+        if not self.dispatch.has_room():
             return []
         for path, since in list(self._dirty.items()):
-            flight = self._flights.get(path)
-            if flight is not None and flight.bulk:
-                continue  # streams do not keep an order: one version at a time
-            if self._blocked_by_file(path):
+            if self.dispatch.must_wait(path) or self._blocked_by_file(path):
                 continue
             del self._dirty[path]
             item = self._item(path, since)
@@ -277,82 +245,20 @@ class Mirror:
             base=known.hash if known else "",
             remote=self._guess.pop(path, None) if known is None else None,
             resume=bool(sent),
+            flying=None if forced else self.dispatch.newest(path),
             since=since,
         )
-
-    # --- sending ------------------------------------------------------------------
-
-    def _dispatch(self, items: Sequence[Item], uplink: Uplink) -> None:
-        small = [item for item in items if item.stat.size <= SMALL]
-        large = [item for item in items if item.stat.size > SMALL]
-        self.wave.files_total += len(items)
-        self.wave.bytes_total += sum(item.stat.size for item in items)
-        if len(small) <= _FEW and sum(item.stat.size for item in small) <= _BURST:
-            self._send_now(small, uplink)
-        else:
-            for batch in _batches(sorted(small, key=lambda item: item.path)):
-                self._note_bulk(batch)
-                uplink.bulk.put(
-                    SmallBatch(self.root, batch, self._store, self._deliver)
-                )
-        for item in sorted(large, key=lambda item: item.stat.size):
-            self._note_bulk([item])
-            uplink.bulk.put(LargeFile(self.root, item, self._store, self._deliver))
-
-    def _note_bulk(self, items: Iterable[Item]) -> None:
-        for item in items:
-            self._flights[item.path] = _Flight(bulk=True)
-
-    def _deliver(self, outcomes: list[Outcome]) -> None:
-        """From any thread."""
-        self.loop.post(lambda: self._ended(outcomes))
-
-    def _send_now(self, items: Sequence[Item], uplink: Uplink) -> None:
-        """The fast path: read here and now, one frame on the control channel."""
-        steps = [prepare(self.root, item) for item in items]
-        ready = [step for step in steps if isinstance(step, Ready)]
-        self._ended([step for step in steps if isinstance(step, Outcome)])
-        if not ready:
-            return
-        self._store.note_sent([(one.item.path, one.known.hash) for one in ready])
-        for one in ready:
-            flight = self._flights.setdefault(one.item.path, _Flight())
-            flight.hashes.append(one.known.hash)
-        data, packed = wire.deflate(b"".join(one.payload for one in ready))
-        meta = {"op": "put", "entries": [one.entry for one in ready], "z": packed}
-        self._control_bytes += len(data)
-
-        def replied(reply: Reply) -> None:
-            self._deliver(finish(ready, reply, len(data)))
-            self.loop.post(lambda: self._free_control(uplink, len(data)))
-
-        uplink.client.send(meta, data, replied)
-
-    def _free_control(self, uplink: Uplink, size: int) -> None:
-        if uplink is self.uplink:
-            self._control_bytes -= size
 
     # --- what came back -----------------------------------------------------------
 
     def _ended(self, outcomes: Sequence[Outcome]) -> None:
         done = [one for one in outcomes if one.status == "ok" and one.known is not None]
-        for one in outcomes:
-            self._land(one)
         self._acknowledge(done)
         for one in outcomes:
             if one.status == "ok":
                 self._report(one)
-            else:
+            elif one.status != "flying":
                 self._follow_up(one)
-
-    def _land(self, one: Outcome) -> None:
-        flight = self._flights.get(one.item.path)
-        if flight is None:
-            return
-        if one.known is not None and one.known.hash in flight.hashes:
-            flight.hashes.remove(one.known.hash)
-        if flight.bulk or not flight.hashes:
-            del self._flights[one.item.path]
 
     def _acknowledge(self, done: Sequence[Outcome]) -> None:
         files: list[tuple[str, Known]] = []
@@ -363,12 +269,7 @@ class Mirror:
             self.problems.pop(one.item.path, None)
         if not files:
             return
-        still = [
-            (p, h)
-            for p, _ in files
-            if p in self._flights
-            for h in self._flights[p].hashes
-        ]
+        still = self.dispatch.still_sent(path for path, _ in files)
         self._store.acknowledge(files, still_sent=still)
         for one in done:
             if (
@@ -379,8 +280,6 @@ class Mirror:
                 self._store.keep_signature(one.item.path, one.known.hash, one.signature)
 
     def _report(self, one: Outcome) -> None:
-        self.wave.files += 1
-        self.wave.bytes += one.item.stat.size
         if one.sent:
             self.total.files += 1
             self.total.wire += one.sent
@@ -389,8 +288,6 @@ class Mirror:
 
     def _follow_up(self, one: Outcome) -> None:
         path = one.item.path
-        self.wave.files_total -= 1  # if it is tried again, it counts again
-        self.wave.bytes_total -= one.item.stat.size
         if one.status == "lost":
             self.insist(path)
         elif one.status == "again":
@@ -444,18 +341,3 @@ class Mirror:
             return
         local = one.known.hash if one.known else None
         self.conflicts.add(path, local, one.held, self.uplink)
-
-
-def _batches(items: Sequence[Item]) -> Iterable[list[Item]]:
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        if batch and (
-            len(batch) >= _BATCH_FILES or size + item.stat.size > _BATCH_BYTES
-        ):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += item.stat.size
-    if batch:
-        yield batch

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..agent import hashing
-from ..core.config import SyncConfig
+from ..core.config import Config
 from ..core.events import Problem
 from ..core.ignore import IgnoreRules
 from ..core.plan import Known, LocalStat
@@ -30,7 +30,7 @@ class Brief:
     """What a survey starts from."""
 
     root: Path
-    sync: SyncConfig
+    config: Config
     known: Mapping[str, Known]  # a copy
     digest: int
     client: AgentClient | None  # None: offline, only the local half
@@ -58,9 +58,15 @@ class Findings:
     failure: DevsyncError | None = None  # the remote half did not come about
 
 
-def rules_of(sync: SyncConfig) -> IgnoreRules:
+def rules_of(config: Config) -> IgnoreRules:
+    """The project's ignore rules, before any .gitignore was read. What is pulled is
+    not sent back: pruning old checkpoints here must not delete them there."""
+    sync = config.sync
+    pulled = [f"/{rule.local}/" for rule in config.pull if rule.local != "."]
     return IgnoreRules(
-        gitignore=sync.gitignore, exclude=sync.exclude, include=sync.include
+        gitignore=sync.gitignore,
+        exclude=(*sync.exclude, *pulled),
+        include=sync.include,
     )
 
 
@@ -74,7 +80,7 @@ def start(brief: Brief, done: Callable[[Findings], None]) -> None:
 def survey(brief: Brief) -> Findings:
     """Both halves. Failures of the remote half are part of the findings."""
     check = _ask_check(brief)
-    findings = Findings(rules_of(brief.sync))
+    findings = Findings(rules_of(brief.config))
     seen = _walk(brief, findings)
     try:
         if check is not None:
@@ -176,7 +182,11 @@ def _look_around(
         findings.guess = {path: found for path, found in held.items() if found}
     if findings.unwanted:
         _look(client, [], forget=findings.unwanted)
-    if brief.sync.mode == "replica" and not findings.errors and findings.root_exists:
+    if (
+        brief.config.sync.mode == "replica"
+        and not findings.errors
+        and findings.root_exists
+    ):
         listed = client.request({"op": "list"}, timeout_s=600).meta()["paths"]
         here = set(seen) | brief.known.keys()
         extra = [

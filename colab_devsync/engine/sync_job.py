@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..core.events import OnProgress, Problem, Progress, SyncResult
 from ..errors import DevsyncError, NotFlushed, UnsafePlan
@@ -29,11 +29,31 @@ class SyncJob:
     surveyed: bool = False
     _told: float = 0.0
 
-    def is_over(self) -> bool:
-        """Also ends it if it was cancelled."""
-        if not self.future.done() and self.cancel is not None and self.cancel.is_set():
+    @property
+    def is_checking(self) -> bool:
+        """Whether it waits for a survey that must not change anything."""
+        return self.check and not self.future.done()
+
+    def start(self, mirror: Mirror) -> None:
+        """Online; what arrives from now on counts."""
+        self.before = replace(mirror.total)
+
+    def note_survey(self, mirror: Mirror, found: Findings) -> None:
+        """What the survey found is with the mirror now."""
+        self.surveyed = True
+        if self.check and not self.future.done():
+            self.compare(mirror, found)
+
+    def advance(self, mirror: Mirror) -> None:
+        """After each batch of steps: cancelled, over, or how far?"""
+        if self.future.done():
+            return
+        if self.cancel is not None and self.cancel.is_set():
             self.future.set_exception(CancelledError())
-        return self.future.done()
+        elif self.surveyed and mirror.is_at_rest():
+            self.finish(mirror)
+        else:
+            self.report(mirror)
 
     def fail(self, error: DevsyncError) -> None:
         if not self.future.done():
@@ -45,7 +65,7 @@ class SyncJob:
         if self.progress is None or now - self._told < _PROGRESS_S:
             return
         self._told = now
-        wave = mirror.wave
+        wave = mirror.dispatch.wave
         self.progress(
             Progress(
                 "mirroring" if self.surveyed else "comparing",

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,9 @@ PART = 1 << 20
 WHOLE = 2 << 20  # bytes; up to here a file travels in one frame
 DELTA_FROM = 256 << 10  # bytes; from here a signature is kept
 
-Status = Literal["ok", "conflict", "again", "refused", "stale", "gone", "lost"]
+Status = Literal[
+    "ok", "conflict", "again", "refused", "stale", "gone", "lost", "flying"
+]
 _STATUS: dict[str, Status] = {
     wire.OK: "ok",
     wire.SAME: "ok",
@@ -50,6 +52,7 @@ class Item:
     base: str = ""  # the acknowledged hash
     remote: str | None = None  # what the VM is known to hold, if it is not ours yet
     resume: bool = False  # an earlier attempt may have left parts on the VM
+    flying: str | None = None  # the hash that is on its way already
     since: float = 0.0  # monotonic time of the first hint
 
 
@@ -63,6 +66,7 @@ class Outcome:
     held: str = ""  # conflict: the hash the VM holds
     reason: str = ""
     sent: int = 0  # bytes on the wire
+    reported: int = 0  # bytes of the file that were told as progress already
     signature: delta.Signature | None = None
 
 
@@ -98,6 +102,8 @@ def prepare(root: Path, item: Item) -> Ready | Outcome:
         else (hashing.of_bytes(data))
     )
     known = Known(found, content.stat, content.looked_ns)
+    if item.flying == found:
+        return Outcome(item, "flying")
     if is_settled(item, known):
         return Outcome(item, "ok", known)
     entry = wire.Entry(
@@ -147,7 +153,9 @@ def outcome(
     status, held, reason = result
     if status == wire.NEED_FULL:
         reason = wire.NEED_FULL
-    return Outcome(item, _STATUS[status], known, held, reason, sent, signature)
+    return Outcome(
+        item, _STATUS[status], known, held, reason, sent, signature=signature
+    )
 
 
 def lost(item: Item, error: DevsyncError) -> Outcome:
@@ -192,14 +200,23 @@ class SmallBatch:
 class LargeFile:
     """One file of its own: as a delta if the VM's version is known, else in parts."""
 
-    def __init__(self, root: Path, item: Item, store: Store, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        root: Path,
+        item: Item,
+        store: Store,
+        deliver: Deliver,
+        progress: Callable[[int], None],
+    ) -> None:
         self._name = tree.absolute(root, item.path)
         self._item = item
         self._store = store
         self._deliver = deliver
+        self._progress = progress
         self._lock = threading.Lock()
         self._is_over = False
         self._sent = 0
+        self._arrived = 0
 
     def run(self, lane: Lane) -> None:
         try:
@@ -318,11 +335,20 @@ class LargeFile:
                         sent=self._sent,
                     )
                 )
+            else:
+                self._note_arrived(len(piece))
 
         meta = {"op": "part", "entry": entry, "size": known.stat.size, "offset": offset}
         size = lane.send(meta, piece, replied)
         with self._lock:
             self._sent += size
+
+    def _note_arrived(self, size: int) -> None:
+        with self._lock:
+            if self._is_over:
+                return
+            self._arrived += size
+        self._progress(size)
 
     def end(self, ended: Outcome) -> None:
         """Delivers once; what else is under way for this file is dropped."""
@@ -330,7 +356,7 @@ class LargeFile:
             if self._is_over:
                 return
             self._is_over = True
-        self._deliver([ended])
+        self._deliver([replace(ended, reported=self._arrived)])
 
     def fail(self, error: DevsyncError) -> None:
         self.end(lost(self._item, error))

@@ -1,0 +1,84 @@
+"""The command group, and what exit code an error becomes. Parses; does no work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+
+from .. import __version__
+from ..errors import DevsyncError
+from . import link, mirror, output, programs, project, service
+from .settings import Holder, Settings, StartServer, global_options
+
+INTERRUPTED = 130
+
+
+@click.group(
+    name="colab-devsync",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="The options above may also stand after the command's name.",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@global_options(hidden=False)
+def cli() -> None:
+    """Save here, run there: mirrors a Python project to a Colab VM.
+
+    Exit codes: 0 ok, 1 other, 2 configuration, 3 link, 4 agent, 5 sync, 6 run, 7 busy;
+    `exec` exits with the program's own code.
+    """
+
+
+for _command in (
+    project.init,
+    link.connect,
+    link.disconnect,
+    link.status,
+    mirror.sync,
+    mirror.watch,
+    mirror.conflicts,
+    mirror.resolve,
+    programs.exec_,
+    link.doctor,
+    service.daemon,
+    service.lsp,
+    service.demo,
+    service.completion,
+):
+    cli.add_command(_command)
+
+
+def run(arguments: Sequence[str], *, in_process: StartServer | None = None) -> int:
+    """Runs one command line; returns the exit code."""
+    holder = Holder(Settings(start_server=in_process))
+    return guarded(
+        holder,
+        lambda: cli.main(
+            args=list(arguments),
+            prog_name="colab-devsync",
+            standalone_mode=False,
+            obj=holder,
+        ),
+    )
+
+
+def guarded(holder: Holder, work: Callable[[], object]) -> int:
+    try:
+        code = work()
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        output.note("interrupted")
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except DevsyncError as error:
+        output.failure(holder.settings, error)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); nothing is left to be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,1 @@
+"""Pixel-wise segmentation, small enough to read in a minute."""

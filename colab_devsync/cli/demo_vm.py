@@ -1,0 +1,165 @@
+"""The demo's editor: a client of a daemon of its own, which waits for what it expects.
+
+Runs on the calling thread; `devsync-demo-clock` ends a wait that takes too long. Ends
+the daemon when it is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import Any
+
+from ..daemon.address import current_address
+from ..daemon.client import DaemonGone
+from ..daemon.lock import FileLock
+from ..errors import DevsyncError
+from .settings import Settings
+from .talk import Talk
+
+JSON = dict[str, Any]
+Listen = Callable[[str, JSON], None]
+
+LIMIT_S = 90
+_DAEMON_END_S = 5
+
+
+class DemoVm:
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self._listen: Listen = _ignore
+        self._awaited: Future[Any] = Future()
+        self._over = threading.Event()
+        self._talk = Talk(
+            Settings(project=project),
+            notified=lambda method, body: self._listen(method, body),
+        )
+
+    def __enter__(self) -> DemoVm:
+        self._talk.__enter__()
+        threading.Thread(
+            target=self._watch_clock, name="devsync-demo-clock", daemon=True
+        ).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        client = self._talk.client
+        try:
+            with contextlib.suppress(DaemonGone):
+                client.request("colabDevsync/daemon", {"stop": True})
+                client.run_until(client.closed)
+        finally:
+            client.close()
+        _wait_until_ended()
+
+    def command(self, name: str, **arguments: Any) -> JSON:
+        """A short command's answer. RemoteFailure."""
+        argument = {"folder": str(self.project), **arguments}
+        params = {"command": f"devsync.{name}", "arguments": [argument]}
+        answer: JSON = self._talk.client.request("workspace/executeCommand", params)
+        return answer
+
+    def job(
+        self, name: str, on_progress: Callable[[JSON], None] | None = None, **more: Any
+    ) -> JSON:
+        """A long command, to its end. RemoteFailure."""
+
+        def listen(method: str, body: JSON) -> None:
+            mine = method == "colabDevsync/job" and body["state"] == "progress"
+            if mine and on_progress is not None:
+                on_progress(body)
+
+        return self._finish(self.command(name, **more)["job"], listen)
+
+    def exec(self, argv: list[str], on_line: Callable[[str], None]) -> list[str]:
+        """Runs it on the VM; its lines, each also given to `on_line` as it comes."""
+        params = {"folder": str(self.project), "argv": argv}
+        text, lines = "", []
+
+        def listen(method: str, body: JSON) -> None:
+            nonlocal text
+            if method != "colabDevsync/output":
+                return
+            *done, text = (text + body["text"]).split("\n")
+            for line in done:
+                lines.append(line)
+                on_line(line)
+
+        started = self._talk.client.send_request("colabDevsync/exec", params)
+        job = self._run(started, listen)["job"]
+        code = self._finish(job, listen)["exitCode"]
+        if code != 0:
+            raise DevsyncError(f"`{' '.join(argv)}` exited with {code} on the VM.")
+        return lines
+
+    def save(self, path: Path) -> None:
+        """What an editor says after it has written a file."""
+        document = {"textDocument": {"uri": path.as_uri()}}
+        self._talk.client.notify("textDocument/didSave", document)
+
+    def wait_mirrored(self, paths: set[str]) -> None:
+        """Until the VM has acknowledged a save of each."""
+        missing = set(paths)
+
+        def complete(body: JSON) -> bool:
+            missing.discard(body["path"])
+            return not missing
+
+        self.wait("colabDevsync/mirrored", complete)
+
+    def wait_status(self, wanted: Callable[[JSON], bool]) -> JSON:
+        return self.wait("colabDevsync/status", wanted)
+
+    def wait(self, kind: str, wanted: Callable[[JSON], bool]) -> JSON:
+        """The notification. None is missed that comes after the last call's end,
+        because they are only looked at in here."""
+        expected: Future[JSON] = Future()
+
+        def listen(method: str, body: JSON) -> None:
+            if method == kind and not expected.done() and wanted(body):
+                expected.set_result(body)
+
+        found: JSON = self._run(expected, listen)
+        return found
+
+    def _finish(self, job: str, listen: Listen) -> JSON:
+        final = self._talk.client.send_request("colabDevsync/wait", {"job": job})
+        self._run(final, listen)
+        # It has ended: this only takes its result, or raises its failure.
+        return self._talk.finish(job)
+
+    def _run(self, future: Future[Any], listen: Listen) -> Any:
+        self._listen, self._awaited = listen, future
+        try:
+            return self._talk.client.run_until(future)
+        except CancelledError as exc:
+            raise DevsyncError(
+                f"The demo is not done after {LIMIT_S} s.",
+                "`colab-devsync doctor` says what is wrong with this machine.",
+            ) from exc
+        finally:
+            self._listen = _ignore
+
+    def _watch_clock(self) -> None:
+        if not self._over.wait(LIMIT_S):
+            self._awaited.cancel()
+            self._talk.client.close()
+
+
+def _wait_until_ended() -> None:
+    """The daemon holds its lock to the last: after that, its files can go."""
+    lock, deadline = FileLock(current_address().lock), time.monotonic() + _DAEMON_END_S
+    while not lock.try_acquire():
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
+    lock.release()
+
+
+def _ignore(method: str, body: JSON) -> None:
+    """Nobody waits for anything now."""

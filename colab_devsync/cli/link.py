@@ -1,0 +1,114 @@
+"""`connect`, `disconnect`, `status`, `doctor`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from . import output
+from .settings import current, global_options
+from .talk import Talk
+
+_LINK_COLOURS = {"online": "green", "connecting": "yellow", "offline": "white"}
+_MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "yellow")}
+
+
+@click.command()
+@global_options(hidden=True)
+@click.argument("endpoint", required=False)
+def connect(endpoint: str | None) -> None:
+    """Connect to the VM. ENDPOINT may be a pasted `ssh -p 12345 root@host` line."""
+    settings = current()
+    with Talk(settings) as talk:
+        status = talk.job("connect", endpoint=endpoint)
+        output.result(settings, status, _describe(status))
+
+
+@click.command()
+@global_options(hidden=True)
+def disconnect() -> None:
+    """Disconnect from the VM; nothing is mirrored until `connect` or `sync`."""
+    settings = current()
+    with Talk(settings) as talk:
+        status = talk.in_project("disconnect")
+        output.result(settings, status, _describe(status))
+
+
+@click.command()
+@global_options(hidden=True)
+def status() -> None:
+    """Show link, VM and mirror."""
+    settings = current()
+    with Talk(settings) as talk:
+        found = talk.in_project("status")
+        output.result(settings, found, _describe(found))
+
+
+@click.command()
+@global_options(hidden=True)
+def doctor() -> int:
+    """Check everything on the way to the VM and say what to do."""
+    settings = current()
+    with Talk(settings, anywhere=True) as talk:
+        report = talk.job("doctor")
+    if settings.json:
+        for check in report["checks"]:
+            output.json_line(check)
+    else:
+        for check in report["checks"]:
+            click.echo(_check_line(check), color=output.colour())
+    return 0 if report["ok"] else 1
+
+
+def _check_line(check: dict[str, Any]) -> str:
+    mark, colour = _MARKS[check["ok"]]
+    line = f"{click.style(mark, fg=colour)} {check['name']:<13} {check['message']}"
+    if check["hint"]:
+        line += f"\n{' ' * 16}{click.style('next:', fg='cyan')} {check['hint']}"
+    return line
+
+
+def _describe(status: dict[str, Any]) -> str:
+    link = click.style(status["link"], fg=_LINK_COLOURS.get(status["link"], "red"))
+    rtt = f", {status['rttMs']:.0f} ms away" if "rttMs" in status else ""
+    target = f" to {status['target']}" if status.get("target") else ""
+    pending, waiting = status["pending"], status["conflicts"]
+    conflicts = "none"
+    if waiting:
+        conflicts = f"{waiting}: `colab-devsync conflicts` lists them"
+    problems = [
+        f"{p['path'] or 'mirror'}: {p['message']} {p['hint']}".rstrip()
+        for p in status.get("problems", ())
+    ]
+    return output.table(
+        [
+            ("project", f"{status['name']} ({status['folder']})"),
+            ("profile", status.get("profile") or ""),
+            ("link", f"{link}{target}{rtt}"),
+            ("", ""),
+            *_machine(status.get("vm") or {}),
+            ("files", f"{status['files']} mirrored, {pending} on the way"),
+            ("conflicts", conflicts),
+            ("problems", "\n".join(problems)),
+            ("message", status.get("message") or ""),
+        ]
+    )
+
+
+def _machine(vm: dict[str, Any]) -> list[tuple[str, str]]:
+    if not vm:
+        return []
+    disk = ""
+    if vm.get("disk_free") is not None and vm.get("disk_total") is not None:
+        disk = f"{output.size(vm['disk_free'])} of {output.size(vm['disk_total'])} free"
+    memory = output.size(vm["ram_total"]) if vm.get("ram_total") else ""
+    return [
+        ("vm", f"{vm['user']}@{vm['host']}, Python {vm['python']}"),
+        ("gpu", vm.get("gpu") or "none seen"),
+        ("memory", memory),
+        ("disk", disk),
+        ("up for", output.age(vm["uptime_s"]) if vm.get("uptime_s") else ""),
+        ("folder", vm["root"]),
+        ("transfer", vm.get("transfer") or ""),
+    ]

@@ -1,0 +1,145 @@
+"""`sync`, `watch`, `conflicts`, `resolve`."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from typing import Any
+
+import click
+
+from ..errors import Conflicts
+from . import output
+from .progress import Bar
+from .settings import Settings, current, global_options
+from .talk import Talk
+
+
+@click.command()
+@global_options(hidden=True)
+@click.option("--check", is_flag=True, help="Only compare; send nothing.")
+def sync(check: bool) -> None:
+    """Bring the VM up to date, and return when it is."""
+    settings = current()
+    with Bar(settings) as bar, Talk(settings, notified=bar.notified) as talk:
+        done = talk.job("sync", check=check)
+    output.result(settings, done, _summary(done, check=check))
+    if done["conflicts"] and not check:
+        raise Conflicts(
+            f"{done['conflicts']} files changed on both sides and were left alone.",
+            "`colab-devsync conflicts` lists them, `colab-devsync resolve` decides.",
+        )
+
+
+@click.command()
+@global_options(hidden=True)
+def watch() -> None:
+    """Stay in front and print what happens, until ctrl-C."""
+    settings = current()
+    events = _Events(settings)
+    with Talk(settings, notified=events.notified) as talk:
+        talk.job("connect")
+        forever: Future[None] = talk.client.closed
+        talk.client.run_until(forever)
+
+
+@click.command()
+@global_options(hidden=True)
+def conflicts() -> None:
+    """List the files that changed on both sides."""
+    settings = current()
+    with Talk(settings) as talk:
+        found = talk.in_project("conflicts")["conflicts"]
+    if settings.json:
+        for conflict in found:
+            output.json_line(conflict)
+    elif not found:
+        click.echo("No conflicts.")
+    else:
+        click.echo(_conflict_table(found), color=output.colour())
+        click.echo("Decide with `colab-devsync resolve PATH --keep local|remote`.")
+
+
+@click.command()
+@global_options(hidden=True)
+@click.argument("path", required=False)
+@click.option("--all", "every", is_flag=True, help="All conflicts at once.")
+@click.option(
+    "--keep",
+    type=click.Choice(("local", "remote")),
+    required=True,
+    help="Whose version stays.",
+)
+def resolve(path: str | None, every: bool, keep: str) -> None:
+    """Decide a conflict: keep the local version of PATH, or take the VM's."""
+    settings = current()
+    if (path is None) == (not every):
+        raise click.UsageError("Name one PATH, or give --all.")
+    with Talk(settings) as talk:
+        paths = [path] if path is not None else _all_paths(talk)
+        for name in paths:
+            done = talk.job("resolve", path=name, keep=keep)
+            whose = "your version" if keep == "local" else "the VM's version"
+            output.result(settings, done, f"{done['path']}: kept {whose}.")
+
+
+def _all_paths(talk: Talk) -> list[str]:
+    return [c["path"] for c in talk.in_project("conflicts")["conflicts"]]
+
+
+def _summary(done: dict[str, Any], *, check: bool) -> str:
+    took = f"in {done['seconds']:.2f} s"
+    if check:
+        paths = done["paths"]
+        head = f"{len(paths)} files differ" if paths else "The VM is up to date"
+        return "\n".join([f"{head} ({took}).", *(f"  {path}" for path in paths)])
+    return (
+        f"{done['files']} files sent ({output.size(done['bytes'])}), "
+        f"{done['deleted']} deleted, {done['conflicts']} conflicts, {took}."
+    )
+
+
+def _conflict_table(found: list[dict[str, Any]]) -> str:
+    now = time.time()
+    rows = [
+        (
+            conflict["path"],
+            "changed" if conflict["local_hash"] else "deleted",
+            "changed" if conflict["remote_hash"] else "deleted",
+            f"{output.age(max(0.0, now - conflict['since']))} ago",
+            conflict["remote_copy"] or "",
+        )
+        for conflict in found
+    ]
+    return output.columns(("PATH", "HERE", "ON THE VM", "FOUND", "VM'S VERSION"), rows)
+
+
+class _Events:
+    """Prints notifications, each status only when it says something new."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._last = ""
+
+    def notified(self, method: str, params: Any) -> None:
+        text = self._text(method, params)
+        if self._settings.json and method.startswith("colabDevsync/"):
+            output.json_line({"event": method.partition("/")[2], **params})
+        elif text:
+            output.result(self._settings, {}, f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def _text(self, method: str, params: Any) -> str:
+        if method == "colabDevsync/mirrored":
+            took = f"{params['ms']:.0f} ms"
+            return f"{params['path']}  {output.size(params['bytes'])} in {took}"
+        if method != "colabDevsync/status":
+            return ""
+        parts = [params["link"], params.get("message") or ""]
+        if params["conflicts"]:
+            parts.append(f"{params['conflicts']} conflicts")
+        parts += [f"{p['path']}: {p['message']}" for p in params.get("problems", ())]
+        text = "  ".join(filter(None, parts))
+        if text == self._last:
+            return ""
+        self._last = text
+        return text

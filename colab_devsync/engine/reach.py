@@ -1,0 +1,219 @@
+"""Keeps the VM in reach: reads the configuration, connects, reconnects, lets go.
+
+On the engine thread. Owns the link and the uplink; what is sent through them is the
+session's business.
+"""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from ..core.config import Config
+from ..core.endpoint import apply_endpoint
+from ..core.events import Ask, LinkState
+from ..errors import DevsyncError, LinkLost
+from ..link.providers import open_link
+from ..link.base import Link
+from . import places
+from .connector import Connector, Report
+from .loop import EngineLoop
+from .project import load_project
+from .store import Store
+from .uplink import Target, Uplink
+
+_BUSY_S = 300.0  # after this long without activity the link is pinged less often
+
+OnLink = Callable[[DevsyncError | None], None]
+
+
+class Owner(Protocol):
+    """What the session does when the link changes."""
+
+    def went_online(self, uplink: Uplink) -> None: ...
+    def went_offline(self) -> None: ...
+
+
+class Reach:
+    def __init__(
+        self, root: Path, profile: str | None, loop: EngineLoop, ask: Ask, owner: Owner
+    ) -> None:
+        self._root = root
+        self._profile = profile
+        self._loop = loop
+        self._ask = ask
+        self._owner = owner
+        self._endpoint: str | None = None
+        self._link: Link | None = None
+        self._connector: Connector | None = None
+        self._waiting: list[OnLink] = []
+        self._active = time.monotonic()
+        self._was_online = False
+        self.config: Config | None = None
+        self.store: Store | None = None
+        self.uplink: Uplink | None = None
+        self.state: LinkState = "offline"
+        self.message: str | None = None
+        self.rtt_ms: float | None = None
+
+    @property
+    def label(self) -> str:
+        return self._link.label if self._link else ""
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.uplink is not None or self._connector is not None
+
+    def note_activity(self) -> None:
+        """Somebody saved or asked: ping often, and do not wait to reconnect."""
+        self._active = time.monotonic()
+        if self._connector is not None:
+            self._connector.hurry()
+
+    # --- going online -------------------------------------------------------------
+
+    def when_online(self, then: OnLink) -> None:
+        """Runs `then` once the link is up, or with the reason why it is not."""
+        self.note_activity()
+        if self.uplink is not None:
+            then(None)
+            return
+        try:
+            config, store = self._open()
+            if self._connector is None:
+                self._start(config, store)
+        except DevsyncError as exc:
+            self.state, self.message = "blocked", str(exc)
+            then(exc)
+            return
+        self._waiting.append(then)
+
+    def use_endpoint(self, endpoint: str | None) -> None:
+        """From now on the VM is where the pasted connect string says."""
+        if endpoint is not None and endpoint != self._endpoint:
+            self.go_offline()
+            self._endpoint, self.config = endpoint, None
+
+    def _open(self) -> tuple[Config, Store]:
+        if self.config is None:
+            self.config = self.read_config()
+        if self.store is None:
+            self.store = Store(places.project_state_dir(self._root, self._profile))
+        return self.config, self.store
+
+    def read_config(self) -> Config:
+        """ConfigError."""
+        config = load_project(self._root, self._profile)
+        if self._endpoint is None:
+            return config
+        return replace(config, link=apply_endpoint(config.link, self._endpoint))
+
+    def _start(self, config: Config, store: Store) -> None:
+        if self._link is None:
+            self._link = open_link(
+                config.link,
+                profile=self._profile,
+                state_dir=store.folder,
+                cache_dir=places.cache_dir(),
+                name=config.name,
+            )
+        target = Target(
+            link=self._link,
+            python=config.remote.python,
+            root=self._link.place(config.remote.root or f"/content/{config.name}"),
+            client_id=store.client_id,
+            shown=f"{getpass.getuser()} on {platform.node()}",
+        )
+        self.state = "lost" if self._was_online else "connecting"
+        self._connector = Connector(
+            target,
+            self._ask,
+            lambda report: self._loop.post(partial(self._reported, report)),
+        )
+        self._connector.start()
+
+    def _reported(self, report: Report) -> None:
+        """One attempt of the connector ended."""
+        if self._connector is None:  # told to stop meanwhile
+            if report.uplink is not None:
+                report.uplink.close()
+        elif report.uplink is not None:
+            self._connector = None
+            self._arrive(report.uplink)
+        elif report.error is not None:
+            self._note_failure(report.error, report.is_final)
+
+    def _note_failure(self, error: DevsyncError, is_final: bool) -> None:
+        self.message = str(error)
+        if is_final:
+            self._connector = None
+            self.state = "blocked"
+        if is_final or not self._was_online:
+            self._answer(error)  # a link that was lost is waited for; a new one is not
+
+    def _answer(self, error: DevsyncError | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for then in waiting:
+            then(error)
+
+    def _arrive(self, uplink: Uplink) -> None:
+        self.uplink = uplink
+        self.state, self.message, self._was_online = "online", None, True
+        self._owner.went_online(uplink)
+        uplink.watch(
+            is_busy=lambda: time.monotonic() - self._active < _BUSY_S,
+            on_rtt=lambda rtt_s: self._loop.post(partial(self._note_rtt, rtt_s)),
+            on_lost=lambda error: self._loop.post(lambda: self._lost(uplink, error)),
+        )
+        uplink.client.send(
+            {"op": "machine"},
+            b"",
+            lambda reply: self._loop.post(lambda: uplink.note(reply)),
+        )
+        self._answer(None)
+
+    def _note_rtt(self, rtt_s: float) -> None:
+        self.rtt_ms = round(rtt_s * 1000, 1)
+
+    # --- going offline ------------------------------------------------------------
+
+    def _lost(self, uplink: Uplink, error: DevsyncError) -> None:
+        if uplink is not self.uplink or self.config is None or self.store is None:
+            return
+        self.uplink, self.rtt_ms = None, None
+        self._owner.went_offline()
+        self.message = str(error)
+        self._start(self.config, self.store)
+
+    def block(self, message: str) -> None:
+        """Offline until somebody connects again."""
+        self.go_offline()
+        self.state, self.message = "blocked", message
+
+    def go_offline(self) -> None:
+        """Stops trying, closes everything, tells who waits."""
+        if self._connector is not None:
+            self._connector.stop()
+            self._connector = None
+        uplink, self.uplink = self.uplink, None
+        if uplink is not None:
+            self._owner.went_offline()
+            uplink.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self.state, self.message, self.rtt_ms = "offline", None, None
+        self._was_online = False
+        self._answer(LinkLost("The connection was closed."))
+
+    def close(self) -> None:
+        self.go_offline()
+        if self.store is not None:
+            self.store.close()
+            self.store = None

@@ -1,0 +1,306 @@
+"""One SSH channel (RFC 4254, section 5): windows, buffers, end of data, exit status.
+
+`on_*` run on the transport's thread and never block or send, except for the rare
+window update for stderr: a transport thread that sends can dead-lock with its peer.
+`read`, `write` and `close` may each be on a thread of their own.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections import deque
+from typing import Protocol
+
+from ..errors import LinkError, LinkLost
+
+WINDOW = 2**26
+MAX_PACKET = 2**18
+_ADJUST_AT = WINDOW // 8
+_STDERR_TAIL = 32 * 1024
+_HEADROOM = 64  # OpenSSH's packet limit covers the header; 32,768 - 64 = 32,704
+
+_DATA, _ADJUST, _EOF, _CLOSE, _REQUEST = b"\x5e", b"\x5d", b"\x60", b"\x61", b"\x62"
+_SIGNALS = {
+    "HUP": 1,
+    "INT": 2,
+    "QUIT": 3,
+    "ILL": 4,
+    "ABRT": 6,
+    "FPE": 8,
+    "KILL": 9,
+    "SEGV": 11,
+    "PIPE": 13,
+    "ALRM": 14,
+    "TERM": 15,
+}
+
+
+class Sender(Protocol):
+    """What a channel needs of its transport."""
+
+    def send_packet(self, *parts: bytes | memoryview) -> None:
+        """Encrypts and writes one packet; blocks while the wire is full. LinkLost."""
+
+    def forget(self, number: int) -> None:
+        """Both sides have closed channel `number`."""
+
+    def loss(self) -> str:
+        """Why the connection ended, for people."""
+
+
+class Refusal(Exception):
+    """The server did not open the channel; `code` as in RFC 4254, section 5.1."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class SshChannel:
+    """Implements `Stream` and `ExecStream` of link/base.py."""
+
+    def __init__(self, sender: Sender, number: int, label: str) -> None:
+        self._sender = sender
+        self.number = number
+        self.label = label  # for error messages: "127.0.0.1:8888 on the VM"
+        lock = threading.Lock()
+        self._lock = lock
+        self._readable = threading.Condition(lock)
+        self._writable = threading.Condition(lock)
+        self._settled = threading.Condition(lock)  # opened, refused, ended
+        self._remote = b""  # the peer's channel number, packed; empty until opened
+        self._refusal: Refusal | None = None
+        self._chunks: deque[memoryview] = deque()
+        self._consumed = 0  # read but not yet given back to the peer's window
+        self._out_window = 0
+        self._out_packet = 0
+        self._ended = False  # the peer sends no more data
+        self._peer_closed = False
+        self._closed = False  # by us
+        self._eof_sent = False
+        self._lost = False
+        self._failed_request = False
+        self._stderr = bytearray()
+        self._stderr_consumed = 0
+        self._status: int | None = None
+
+    # --- the user's side ----------------------------------------------------------
+
+    def wait_open(self) -> None:
+        """Blocks until the peer answered. Refusal, LinkLost."""
+        with self._lock:
+            while not (self._remote or self._refusal or self._lost):
+                self._settled.wait()
+            if self._refusal is not None:
+                raise self._refusal
+            if not self._remote:
+                raise self._loss()
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; b"" at the end. LinkLost, LinkError (exec refused)."""
+        with self._lock:
+            while not self._chunks:
+                if self._ended or self._closed:
+                    break
+                if self._lost:
+                    raise self._loss()
+                self._readable.wait()
+            if not self._chunks:
+                data = b""
+            else:
+                data = self._take(size)
+                self._consumed += len(data)
+            adjust = self._consumed
+            if adjust < _ADJUST_AT or self._ended or self._closed:
+                adjust = 0
+            self._consumed -= adjust
+            refused = not data and self._failed_request and not self._closed
+            over = not data and self._peer_closed
+        if adjust:
+            self._send(_ADJUST, struct.pack(">I", adjust))
+        if over or refused:
+            self.close()
+        if refused:
+            raise LinkError(f"the SSH server refused to run {self.label}")
+        return data
+
+    def write(self, data: bytes | memoryview) -> None:
+        """All of `data`; blocks while the window is full. LinkLost, also when the
+        other end has closed this channel."""
+        view = memoryview(data).cast("B")
+        start = 0
+        while start < len(view):
+            size = self._reserve(len(view) - start)
+            self._send(_DATA, struct.pack(">I", size), view[start : start + size])
+            start += size
+
+    def close_write(self) -> None:
+        """Says that no more data comes; reading goes on. Idempotent."""
+        with self._lock:
+            if self._eof_sent or self._closed or self._lost or self._peer_closed:
+                return
+            self._eof_sent = True
+            self._writable.notify_all()
+        self._send(_EOF)
+
+    def close(self) -> None:
+        """Idempotent; wakes blocked readers and writers."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._chunks.clear()
+            self._notify()
+            silent = self._lost or not self._remote
+            both = self._peer_closed
+        if not silent:
+            self._send(_CLOSE)
+        if both:
+            self._sender.forget(self.number)
+
+    def request(self, kind: bytes, payload: bytes) -> None:
+        """Sends a channel request; a refusal shows when reading."""
+        head = struct.pack(">I", len(kind)) + kind + b"\x01"
+        self._send(_REQUEST, head + payload)
+
+    def stderr_tail(self) -> bytes:
+        with self._lock:
+            return bytes(self._stderr)
+
+    def exit_status(self, timeout_s: float) -> int | None:
+        """128 + n if killed by signal n, 255 if the server did not tell. None if it
+        has not ended in time. LinkLost, LinkError (exec refused)."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            while self._status is None and not self._is_over():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                self._settled.wait(left)
+            if self._status is not None:
+                return self._status
+            if self._failed_request:
+                raise LinkError(f"the SSH server refused to run {self.label}")
+            if self._peer_closed:
+                return 255
+            raise self._loss()
+
+    # --- the transport's side -----------------------------------------------------
+
+    def on_open(self, remote: int, window: int, max_packet: int) -> None:
+        with self._lock:
+            self._remote = struct.pack(">I", remote)
+            self._out_window = window
+            self._out_packet = max(1024, min(max_packet, MAX_PACKET) - _HEADROOM)
+            self._settled.notify_all()
+            abandoned = self._closed
+        if abandoned:
+            self._send(_CLOSE)
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        with self._lock:
+            self._refusal = refusal
+            self._settled.notify_all()
+
+    def on_data(self, data: memoryview) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._chunks.append(data)
+            self._readable.notify()
+
+    def on_stderr(self, data: memoryview) -> None:
+        with self._lock:
+            self._stderr += data
+            del self._stderr[:-_STDERR_TAIL]
+            self._stderr_consumed += len(data)
+            adjust = self._stderr_consumed
+            if adjust < _ADJUST_AT or self._closed or self._ended:
+                return
+            self._stderr_consumed = 0
+        self._send(_ADJUST, struct.pack(">I", adjust))
+
+    def on_window(self, size: int) -> None:
+        with self._lock:
+            self._out_window += size
+            self._writable.notify_all()
+
+    def on_eof(self) -> None:
+        with self._lock:
+            self._ended = True
+            self._notify()
+
+    def on_close(self) -> None:
+        with self._lock:
+            self._ended = self._peer_closed = True
+            self._notify()
+            both = self._closed
+        if both:
+            self._sender.forget(self.number)
+
+    def on_request_failed(self) -> None:
+        with self._lock:
+            self._failed_request = True
+            self._ended = True
+            self._notify()
+
+    def on_exit(self, status: int) -> None:
+        with self._lock:
+            self._status = status
+            self._settled.notify_all()
+
+    def on_exit_signal(self, name: str) -> None:
+        self.on_exit(128 + _SIGNALS.get(name, 0))
+
+    def on_lost(self) -> None:
+        """The connection is gone; what has arrived can still be read."""
+        with self._lock:
+            self._lost = True
+            self._notify()
+
+    _unlink = on_lost  # paramiko calls it so when its thread ends
+
+    # --- inside -------------------------------------------------------------------
+
+    def _take(self, size: int) -> bytes:
+        first = self._chunks.popleft()
+        if len(first) > size:
+            self._chunks.appendleft(first[size:])
+            return bytes(first[:size])
+        parts = [first]
+        room = size - len(first)
+        while self._chunks and len(self._chunks[0]) <= room:
+            parts.append(self._chunks.popleft())
+            room -= len(parts[-1])
+        return b"".join(parts)
+
+    def _reserve(self, size: int) -> int:
+        with self._lock:
+            while True:
+                if self._lost:
+                    raise self._loss()
+                if self._closed or self._peer_closed or self._eof_sent:
+                    raise LinkLost(f"{self.label}: the other end is closed")
+                if self._out_window:
+                    break
+                self._writable.wait()
+            size = min(size, self._out_window, self._out_packet)
+            self._out_window -= size
+            return size
+
+    def _send(self, kind: bytes, *parts: bytes | memoryview) -> None:
+        self._sender.send_packet(kind, self._remote, *parts)
+
+    def _is_over(self) -> bool:
+        return self._peer_closed or self._failed_request or self._lost
+
+    def _loss(self) -> LinkLost:
+        return LinkLost(f"{self.label}: {self._sender.loss()}")
+
+    def _notify(self) -> None:
+        self._readable.notify_all()
+        self._writable.notify_all()
+        self._settled.notify_all()

@@ -1,0 +1,169 @@
+"""`workspace/executeCommand`: the commands and what they take. On the loop.
+
+Short commands answer with their result, long ones with a job; none takes a second.
+Only commands that work are registered, because clients offer what is advertised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pygls.exceptions import JsonRpcInvalidParams
+
+from ..daemon import scaffold
+from ..daemon.projects import find_root
+from . import operations, protocol
+from .arguments import BadArguments, Key, parse
+from .bridge import settle
+from .server import DevsyncServer, Refused
+
+Arguments = dict[str, Any]
+Answer = Any
+
+_ANSWER_WITHIN_S = 0.9
+_FOLDER = {"folder": Key(str)}
+
+
+@dataclass(frozen=True)
+class Command:
+    """`run` answers at once; `wait` is for the few that need a moment."""
+
+    keys: Mapping[str, Key] = field(default_factory=lambda: _FOLDER)
+    run: Callable[[DevsyncServer, Arguments], Answer] | None = None
+    wait: Callable[[DevsyncServer, Arguments], Awaitable[Answer]] | None = None
+
+
+def connect(ls: DevsyncServer, args: Arguments) -> Answer:
+    project = ls.folders.project(args["folder"])
+    # A terminal waits for the link only; an editor shows the first mirror as well.
+    work = operations.connect if ls.options.is_cli else operations.connect_and_mirror
+    return ls.jobs.start(
+        "devsync.connect",
+        f"Connecting {project.root.name}",
+        lambda job: work(project, job, args["endpoint"]),
+    )
+
+
+async def disconnect(ls: DevsyncServer, args: Arguments) -> Answer:
+    session = ls.folders.project(args["folder"]).session
+    ended = settle(session.disconnect())
+    try:
+        status = await asyncio.wait_for(ended, _ANSWER_WITHIN_S)
+    except (TimeoutError, asyncio.TimeoutError):
+        status = session.status()
+    return status.as_json()
+
+
+def status(ls: DevsyncServer, args: Arguments) -> Answer:
+    return ls.folders.project(args["folder"]).session.status().as_json()
+
+
+def sync(ls: DevsyncServer, args: Arguments) -> Answer:
+    project = ls.folders.project(args["folder"])
+    return ls.jobs.start(
+        "devsync.sync",
+        f"Mirroring {project.root.name}",
+        lambda job: operations.sync(project, job, check=bool(args["check"])),
+    )
+
+
+def conflicts(ls: DevsyncServer, args: Arguments) -> Answer:
+    found = ls.folders.project(args["folder"]).session.conflicts()
+    return {"conflicts": [asdict(conflict) for conflict in found]}
+
+
+def resolve(ls: DevsyncServer, args: Arguments) -> Answer:
+    project = ls.folders.project(args["folder"])
+    return ls.jobs.start(
+        "devsync.resolve",
+        f"Resolving {args['path']}",
+        lambda job: operations.resolve(project, args["path"], args["keep"]),
+    )
+
+
+def init(ls: DevsyncServer, args: Arguments) -> Answer:
+    folder = ls.folders.new_folder(args["folder"])
+    written = {key: args[key] for key in scaffold.KEYS if args[key] is not None}
+    path = scaffold.write_new(folder, written)
+    ls.folders.refresh()
+    return {"path": str(path)}
+
+
+def doctor(ls: DevsyncServer, args: Arguments) -> Answer:
+    folder = args["folder"]
+    start = Path(folder) if folder and "://" not in folder else None
+    # It must also say something useful where there is no project.
+    if start is not None and find_root(start) is None:
+        project, root = None, str(start)
+    else:
+        project = ls.folders.project(folder)
+        root = str(project.root)
+    return ls.jobs.start(
+        "devsync.doctor",
+        "Checking everything",
+        lambda job: operations.doctor(project, root, job),
+    )
+
+
+def cancel(ls: DevsyncServer, args: Arguments) -> Answer:
+    return {"job": args["job"], "cancelled": ls.jobs.cancel(args["job"])}
+
+
+COMMANDS: Mapping[str, Command] = {
+    "devsync.connect": Command({**_FOLDER, "endpoint": Key(str)}, run=connect),
+    "devsync.disconnect": Command(wait=disconnect),
+    "devsync.status": Command(run=status),
+    "devsync.sync": Command({**_FOLDER, "check": Key(bool)}, run=sync),
+    "devsync.conflicts": Command(run=conflicts),
+    "devsync.resolve": Command(
+        {
+            **_FOLDER,
+            "path": Key(str, required=True),
+            "keep": Key(str, required=True, choices=("local", "remote")),
+        },
+        run=resolve,
+    ),
+    "devsync.init": Command(
+        {**_FOLDER, **{key: Key(kind) for key, kind in scaffold.KEYS.items()}},
+        run=init,
+    ),
+    "devsync.doctor": Command(run=doctor),
+    "devsync.cancel": Command({"job": Key(str, required=True)}, run=cancel),
+}
+
+
+def register(server: DevsyncServer) -> None:
+    for name, command in COMMANDS.items():
+        server.command(name)(_handler(name, command))
+
+
+def _handler(name: str, command: Command) -> Callable[..., Any]:
+    # `*args`: pygls counts named parameters and refuses VS Code's additional ones.
+    def now(ls: DevsyncServer, *args: Any) -> Any:
+        assert command.run is not None
+        try:
+            return command.run(ls, parse(name, command.keys, args))
+        except Exception as error:
+            raise failure(error, ls) from error
+
+    async def later(ls: DevsyncServer, *args: Any) -> Any:
+        assert command.wait is not None
+        try:
+            return await command.wait(ls, parse(name, command.keys, args))
+        except Exception as error:
+            raise failure(error, ls) from error
+
+    return now if command.run is not None else later
+
+
+def failure(error: Exception, ls: DevsyncServer) -> Refused:
+    """An error as a JSON-RPC answer; `data` says all of it."""
+    invalid = isinstance(error, BadArguments)
+    code = JsonRpcInvalidParams.CODE if invalid else protocol.FAILED_CODE
+    body = protocol.error_body(error, verbose=ls.options.verbose)
+    text = " ".join(filter(None, (body["message"], body["hint"])))
+    return Refused(text, code, body)

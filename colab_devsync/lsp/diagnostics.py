@@ -1,0 +1,161 @@
+"""What one client sees in its problems view. On the loop.
+
+Three sources (the configuration's text, conflicts, problems of the mirror) meet in one
+list per file, because publishing replaces everything a file had before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+from pygls import uris
+
+from ..core.config import CONFIG_NAME, ConfigProblem, check_config
+from ..core.events import Conflict, Problem
+
+if TYPE_CHECKING:
+    from .server import DevsyncServer
+
+SOURCE = "colab-devsync"
+CONFLICT = "conflict"
+"""The diagnostic code that code actions look for."""
+
+_SEVERITY = {
+    "error": types.DiagnosticSeverity.Error,
+    "warning": types.DiagnosticSeverity.Warning,
+    "info": types.DiagnosticSeverity.Information,
+}
+_TOP = types.Range(types.Position(0, 0), types.Position(0, 200))
+
+ByUri = Mapping[str, list[types.Diagnostic]]
+
+
+class Diagnostics:
+    """Per client; remembers what it published."""
+
+    def __init__(self, ls: DevsyncServer) -> None:
+        self._ls = ls
+        self._sources: dict[str, ByUri] = {}
+        self._published: dict[str, list[types.Diagnostic]] = {}
+
+    def check_text(self, uri: str, text: str) -> None:
+        found = [_config_diagnostic(p, text) for p in check_config(text)]
+        self._set(f"config {uri}", {uri: found})
+
+    def check_file(self, path: Path) -> None:
+        """From disk; a file that has gone has no mistakes."""
+        uri = uris.from_fs_path(str(path)) or ""
+        try:
+            self.check_text(uri, path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            self._set(f"config {uri}", {})
+        except (OSError, UnicodeDecodeError) as exc:
+            self._set(f"config {uri}", {uri: [_unreadable(exc)]})
+
+    def has_mistakes(self, path: Path) -> bool:
+        uri = uris.from_fs_path(str(path)) or ""
+        return any(self._sources.get(f"config {uri}", {}).values())
+
+    def show_conflicts(self, root: Path, conflicts: Iterable[Conflict]) -> None:
+        found: dict[str, list[types.Diagnostic]] = defaultdict(list)
+        for conflict in conflicts:
+            found[_uri(root, conflict.path)].append(_conflict_diagnostic(conflict))
+        self._set(f"conflicts {root}", found)
+
+    def show_problems(self, root: Path, problems: Iterable[Problem]) -> None:
+        found: dict[str, list[types.Diagnostic]] = defaultdict(list)
+        for problem in problems:
+            # One about the whole mirror has no file; the configuration stands for it.
+            uri = _uri(root, problem.path or CONFIG_NAME)
+            found[uri].append(_problem_diagnostic(problem))
+        self._set(f"problems {root}", found)
+
+    def _set(self, source: str, found: ByUri) -> None:
+        touched = {*self._sources.get(source, {}), *found}
+        self._sources[source] = found
+        for uri in sorted(touched):
+            merged = [d for by in self._sources.values() for d in by.get(uri, [])]
+            if merged != self._published.get(uri, []):
+                self._publish(uri, merged)
+
+    def _publish(self, uri: str, merged: list[types.Diagnostic]) -> None:
+        if merged:
+            self._published[uri] = merged
+        else:
+            self._published.pop(uri, None)
+        params = types.PublishDiagnosticsParams(uri=uri, diagnostics=merged)
+        if not self._ls.options.is_cli:
+            self._ls.tell(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS, params)
+
+
+def _uri(root: Path, path: str) -> str:
+    return uris.from_fs_path(str(root / path)) or ""
+
+
+def _config_diagnostic(problem: ConfigProblem, text: str) -> types.Diagnostic:
+    lines = text.splitlines()
+    parts = [problem.message]
+    if problem.expected:
+        parts.append(f"expected {problem.expected}")
+    if problem.nearest is not None:
+        parts.append(f'did you mean "{problem.nearest}"?')
+    return types.Diagnostic(
+        range=types.Range(
+            _position(lines, problem.line, problem.column),
+            _position(lines, problem.end_line, problem.end_column),
+        ),
+        message="; ".join(parts),
+        severity=types.DiagnosticSeverity.Error,
+        code=problem.key or None,
+        source=SOURCE,
+        data={"nearest": problem.nearest} if problem.nearest is not None else None,
+    )
+
+
+def _position(lines: list[str], line: int, column: int) -> types.Position:
+    """LSP counts UTF-16 units, the configuration's reader counts characters."""
+    text = lines[line] if line < len(lines) else ""
+    wide = sum(1 for char in text[:column] if ord(char) > 0xFFFF)
+    return types.Position(line, column + wide)
+
+
+def _conflict_diagnostic(conflict: Conflict) -> types.Diagnostic:
+    if conflict.remote_hash is None:
+        what = "was deleted on the VM and changed here"
+    elif conflict.local_hash is None:
+        what = "was deleted here and changed on the VM"
+    else:
+        what = "was changed here and on the VM"
+    copy = f" The VM's version: {conflict.remote_copy}." if conflict.remote_copy else ""
+    return types.Diagnostic(
+        range=_TOP,
+        message=f"{conflict.path} {what}; it is not mirrored until you choose.{copy}"
+        f" Keep yours or take theirs: `colab-devsync resolve {conflict.path} --keep"
+        " local|remote`.",
+        severity=types.DiagnosticSeverity.Error,
+        code=CONFLICT,
+        source=SOURCE,
+        data={"path": conflict.path},
+    )
+
+
+def _problem_diagnostic(problem: Problem) -> types.Diagnostic:
+    return types.Diagnostic(
+        range=_TOP,
+        message=" ".join(filter(None, (problem.message, problem.hint))),
+        severity=_SEVERITY[problem.severity],
+        source=SOURCE,
+    )
+
+
+def _unreadable(error: Exception) -> types.Diagnostic:
+    return types.Diagnostic(
+        range=_TOP,
+        message=f"Cannot read {CONFIG_NAME}: {error}.",
+        severity=types.DiagnosticSeverity.Error,
+        source=SOURCE,
+    )

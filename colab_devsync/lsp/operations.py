@@ -1,0 +1,64 @@
+"""What the long commands do with a session. On the loop, inside a job's task."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from .bridge import in_thread, settle
+
+if TYPE_CHECKING:
+    from ..daemon.hub import Project
+    from .jobs import Job
+
+
+async def connect(
+    project: Project, job: Job, endpoint: str | None = None
+) -> dict[str, Any]:
+    job.say("connecting")
+    try:
+        status = await settle(project.session.connect(endpoint))
+    except asyncio.CancelledError:
+        # Others who look at this project may still want it online.
+        if project.listeners <= 1:
+            project.session.disconnect()
+        raise
+    return status.as_json()
+
+
+async def connect_and_mirror(
+    project: Project, job: Job, endpoint: str | None = None
+) -> dict[str, Any]:
+    """For editors: the same progress bar shows the first mirror as well."""
+    await connect(project, job, endpoint)
+    await sync(project, job)
+    return project.session.status().as_json()
+
+
+async def sync(project: Project, job: Job, *, check: bool = False) -> dict[str, Any]:
+    future = project.session.sync(check=check, progress=job.report, cancel=job.cancel)
+    done = await settle(future, job.cancel)
+    result = asdict(done)
+    if not check:
+        result.pop("paths")
+    return result
+
+
+async def resolve(
+    project: Project, path: str, keep: Literal["local", "remote"]
+) -> dict[str, Any]:
+    conflict = await settle(project.session.resolve(path, keep))
+    return {"path": conflict.path, "keep": keep}
+
+
+async def doctor(project: Project | None, root: str, job: Job) -> dict[str, Any]:
+    from ..daemon import doctor as checks
+
+    session = project.session if project is not None else None
+    profile = project.profile if project is not None else None
+    found = await in_thread(
+        lambda: checks.examine(root, session, job.say, profile=profile), "doctor"
+    )
+    good = all(check.ok is not False for check in found)
+    return {"ok": good, "checks": [asdict(check) for check in found]}

@@ -1,0 +1,191 @@
+"""Programs started by `colabDevsync/exec`: output to the one client that asked.
+
+Lives on the loop. `Process._on_output` runs on the program's own thread and waits there
+until the client's socket has drained, so a slow reader holds the program back instead
+of filling memory. When the client leaves, its programs are ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import concurrent.futures
+import logging
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DevsyncError
+from . import protocol
+from .bridge import in_thread, settle
+from .protocol import ExecStarted, OutputBody, RunBody
+
+if TYPE_CHECKING:
+    from ..daemon.hub import Project
+    from ..engine.session import ExecSpec, RemoteProcess
+    from .jobs import Job
+    from .server import DevsyncServer
+
+_log = logging.getLogger(__name__)
+
+_TERM_TIMEOUT_S = 3.0
+
+
+class Process:
+    """One program."""
+
+    def __init__(self, ls: DevsyncServer, name: str) -> None:
+        self.id = name
+        self.job: Job | None = None
+        self._ls = ls
+        self._streams: dict[str, Text] = {}
+        self._remote: asyncio.Future[RemoteProcess] = ls.loop.create_future()
+        self._writing = asyncio.Lock()
+
+    async def run(self, project: Project, spec: ExecSpec, *, stdin: bool) -> int:
+        """Until the program's end; its exit code."""
+        self._tell("starting")
+        starting = project.session.exec(spec, self._on_output)
+        try:
+            remote = await settle(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_end_if_started)
+            raise
+        except DevsyncError:
+            self._tell("failed")
+            raise
+        self._remote.set_result(remote)
+        self._tell("running")
+        if not stdin:
+            await in_thread(remote.close_stdin, "stdin")
+        try:
+            code = await settle(remote.exit_code)
+        except asyncio.CancelledError:
+            _end(remote)
+            raise
+        except DevsyncError:
+            self._tell("failed")
+            raise
+        self._flush()
+        self._tell("exited", code)
+        return code
+
+    async def write(self, text: str, *, eof: bool) -> None:
+        """Waits until the program's stdin has taken it."""
+        data = text.encode("utf-8", "surrogateescape")
+        remote = await asyncio.shield(self._remote)
+        async with self._writing:
+            if data:
+                await in_thread(lambda: remote.write_stdin(data), "stdin")
+            if eof:
+                await in_thread(remote.close_stdin, "stdin")
+
+    def signal(self, name: str) -> None:
+        """A program that does not run yet is not started at all."""
+        if self._remote.done():
+            remote = self._remote.result()
+            self._ls.spawn(in_thread(lambda: remote.signal(name), "signal"))
+        elif self.job is not None:
+            self._ls.jobs.cancel(self.job.id)
+
+    # --- the program's thread -----------------------------------------------------
+
+    def _on_output(self, stream: str, data: bytes) -> None:
+        text = self._streams.setdefault(stream, Text())
+        body = text.body(self.id, stream, data)
+        if self._ls.closed or not body["text"]:
+            return
+        sent = asyncio.run_coroutine_threadsafe(self._send(body), self._ls.loop)
+        try:
+            sent.result()
+        except (ConnectionError, concurrent.futures.CancelledError):
+            _log.info("the client of %s left; its output is dropped", self.id)
+
+    # --- loop ---------------------------------------------------------------------
+
+    async def _send(self, body: OutputBody) -> None:
+        self._ls.tell(protocol.OUTPUT, body)
+        await self._ls.peer.writer.drain()
+
+    def _flush(self) -> None:
+        for stream, text in self._streams.items():
+            body = text.body(self.id, stream, b"", final=True)
+            if body["text"]:
+                self._ls.tell(protocol.OUTPUT, body)
+
+    def _tell(self, state: Any, code: int | None = None) -> None:
+        body = RunBody(run=self.id, state=state)
+        if code is not None:
+            body["exitCode"] = code
+        self._ls.tell(protocol.RUN, body)
+
+
+class Text:
+    """Bytes of one stream as text that can be turned back into the same bytes."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+        self._offset = 0
+
+    def body(
+        self, run: str, stream: str, data: bytes, *, final: bool = False
+    ) -> OutputBody:
+        text, offset = self._decode(data, final), self._offset
+        self._offset += len(text.encode("utf-8", "surrogateescape"))
+        return OutputBody(run=run, offset=offset, stream=stream, text=text)
+
+
+class Processes:
+    """The programs of one client."""
+
+    def __init__(self, ls: DevsyncServer) -> None:
+        self._ls = ls
+        self._count = 0
+        self._running: dict[str, Process] = {}
+
+    def start(self, project: Project, args: dict[str, Any]) -> ExecStarted:
+        from ..engine.session import ExecSpec  # loaded with the first session
+
+        spec = ExecSpec(
+            argv=tuple(map(str, args["argv"])), cwd=args["cwd"] or ".", env=args["env"]
+        )
+        self._count += 1
+        process = Process(self._ls, f"exec-{self._count}")
+        self._running[process.id] = process
+
+        async def operation(_: Job) -> dict[str, Any]:
+            try:
+                code = await process.run(project, spec, stdin=bool(args["stdin"]))
+            finally:
+                del self._running[process.id]
+            return {"run": process.id, "exitCode": code}
+
+        started = self._ls.jobs.start(protocol.EXEC, spec.argv[0], operation)
+        process.job = self._ls.jobs.get(started["job"])
+        return ExecStarted(run=process.id, job=started["job"], state="started")
+
+    def get(self, name: str) -> Process:
+        process = self._running.get(name)
+        if process is None:
+            raise DevsyncError(f"No program {name!r} runs on this connection.")
+        return process
+
+
+def _end_if_started(starting: Future[RemoteProcess]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        _end(starting.result())
+
+
+def _end(remote: RemoteProcess) -> None:
+    """TERM, a moment, KILL; on a thread, because signals travel to the VM."""
+
+    def run() -> None:
+        try:
+            remote.signal("TERM")
+            remote.exit_code.result(_TERM_TIMEOUT_S)
+        except (TimeoutError, concurrent.futures.TimeoutError):
+            remote.signal("KILL")
+        except DevsyncError:
+            pass  # the link is gone; the agent ends what it started
+
+    threading.Thread(target=run, name="devsync-end", daemon=True).start()
