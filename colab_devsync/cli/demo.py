@@ -44,9 +44,11 @@ class Demo:
     project: Path
     vm: DemoVm
     rows: list[tuple[str, str, str]] = field(default_factory=list)
+    step: int = 0
 
     def title(self, text: str) -> None:
-        self.console.print(f"\n[bold]{len(self.rows) + 1}. {text}[/bold]")
+        self.step += 1
+        self.console.print(f"\n[bold]{self.step}. {text}[/bold]")
 
     def say(self, text: str) -> None:
         self.console.print(f"   {text}", highlight=False, markup=False)
@@ -75,7 +77,8 @@ def run(console: Console | None = None) -> int:
 def mirror(demo: Demo) -> None:
     demo.title("The first mirror: the whole project, progress shown")
     connected = demo.vm.job("connect")
-    demo.say(f"connected to {connected['target']}, RTT {connected['rttMs']:.0f} ms")
+    machine = connected["vm"]
+    demo.say(f"connected to {connected['target']}, Python {machine['python']} there")
     columns = (TextColumn("   {task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=demo.console) as progress:
         bar = progress.add_task("mirroring", total=None)
@@ -129,16 +132,24 @@ def conflict(demo: Demo) -> None:
     demo.vm.save(path)
     demo.vm.wait_status(lambda status: status["conflicts"] == 1)
     ms = 1000 * (time.perf_counter() - began)
-    (found,) = demo.vm.command("conflicts")["conflicts"]
-    demo.say(f"nothing was overwritten: a conflict in {found['path']}")
-    remote = Path(found["remote_copy"]).read_text(encoding="utf-8")
-    for line in changed_lines(path.read_text(encoding="utf-8"), remote):
+    demo.say(f"nothing was overwritten: a conflict in {name}")
+    for line in changed_lines(path.read_text(encoding="utf-8"), their_version(demo)):
         demo.say(f"  {line}")
-    demo.vm.job("resolve", path=found["path"], keep="remote")
+    demo.vm.job("resolve", path=name, keep="remote")
     if "tuned on the VM" not in path.read_text(encoding="utf-8"):
         raise DevsyncError("The VM's version did not arrive here.")
     demo.say("resolved: the VM's version was kept, and is here now")
     demo.record("conflict noticed", f"{ms:.0f} ms", "kept the VM's version")
+
+
+def their_version(demo: Demo) -> str:
+    """The VM's copy follows the conflict; a sync comes back after it."""
+    for _ in range(10):
+        (found,) = demo.vm.command("conflicts")["conflicts"]
+        if found["remote_copy"]:
+            return Path(found["remote_copy"]).read_text(encoding="utf-8")
+        demo.vm.job("sync")
+    raise DevsyncError("The VM's version of the conflict was not fetched.")
 
 
 def outage(demo: Demo) -> None:

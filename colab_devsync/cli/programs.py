@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import codecs
 import os
+import signal
 import sys
 import threading
-from concurrent.futures import Future
+from types import FrameType
 from typing import Any
 
 import click
 
-from ..daemon.client import RemoteFailure
+from ..daemon.client import Client, RemoteFailure
 from ..errors import DevsyncError
 from . import output
 from .settings import Settings, current, global_options
@@ -35,37 +36,24 @@ def exec_(cwd: str, argv: tuple[str, ...]) -> int:
     """
     settings = current()
     screen = _Screen(settings)
-    with Talk(settings, notified=screen.notified) as talk:
-        started = talk.client.request(
-            "colabDevsync/exec",
-            {
-                "folder": talk.folder,
-                "argv": list(argv),
-                "cwd": cwd,
-                "stdin": True,
-            },
-        )
+    with (
+        Talk(settings, notified=screen.notified) as talk,
+        _Interrupts(talk.client) as interrupts,
+    ):
+        params = {"folder": talk.folder, "argv": argv, "cwd": cwd, "stdin": True}
+        started = talk.client.request("colabDevsync/exec", params)
+        interrupts.run = started["run"]
         sender = _Sender(talk, started["run"])
         threading.Thread(target=sender.run, name="devsync-stdin", daemon=True).start()
-        code = _wait(talk, started)
+        final = talk.client.send_request("colabDevsync/wait", {"job": started["job"]})
+        body = talk.client.run_until(final, on_wake=interrupts.pass_on)
+    code = _exit_code(body)
     if settings.json:
         output.json_line({"exitCode": code})
     return code
 
 
-def _wait(talk: Talk, started: dict[str, Any]) -> int:
-    """ctrl-C goes to the program; a second one kills it; a third one leaves it."""
-    final = talk.client.send_request("colabDevsync/wait", {"job": started["job"]})
-    signals = iter(("INT", "KILL"))
-    while True:
-        try:
-            body = talk.client.run_until(final)
-            break
-        except KeyboardInterrupt:
-            name = next(signals, None)
-            if name is None:
-                raise
-            _signal(talk, started["run"], name)
+def _exit_code(body: dict[str, Any]) -> int:
     if body["state"] == "cancelled":
         raise KeyboardInterrupt
     if body["state"] == "failed":
@@ -73,11 +61,39 @@ def _wait(talk: Talk, started: dict[str, Any]) -> int:
     return int(body["result"]["exitCode"])
 
 
-def _signal(talk: Talk, run: str, name: str) -> None:
-    params = {"run": run, "name": name}
-    answered: Future[Any] = talk.client.send_request("colabDevsync/signal", params)
-    # Not awaited: the program may end by itself at the same moment.
-    answered.add_done_callback(lambda done: done.exception())
+class _Interrupts:
+    """ctrl-C goes to the program; a second one kills it; a third one leaves it.
+
+    Passed on between two messages, so that no output is lost half-way.
+    """
+
+    _NAMES = ("INT", "KILL")
+
+    def __init__(self, client: Client) -> None:
+        self.run: str | None = None
+        self._client = client
+        self._count = 0
+        self._sent = 0
+
+    def __enter__(self) -> _Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._count_one)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def pass_on(self) -> None:
+        while self.run is not None and self._sent < self._count:
+            params = {"run": self.run, "name": self._NAMES[self._sent]}
+            self._sent += 1
+            # Not awaited: the program may end by itself at the same moment.
+            self._client.send_request("colabDevsync/signal", params)
+
+    def _count_one(self, _number: int, _frame: FrameType | None) -> None:
+        if self._count == len(self._NAMES):
+            raise KeyboardInterrupt
+        self._count += 1
+        self._client.wake()
 
 
 class _Screen:

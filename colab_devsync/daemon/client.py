@@ -24,6 +24,7 @@ from .framing import Message
 NotificationHandler = Callable[[str, Any], None]
 RequestHandler = Callable[[str, Any], Any]
 
+_INBOX = 16
 _METHOD_NOT_FOUND = -32601
 # Windows delivers ctrl-C to Python code only; a wait without end would defer it.
 _POLL_S = 0.2 if sys.platform == "win32" else None
@@ -67,7 +68,9 @@ class Client:
         self._gone = False
         self.closed: Future[None] = Future()
         """Fails with DaemonGone when the connection has ended."""
-        self._inbox: queue.Queue[Message | None] = queue.Queue(maxsize=64)
+        # Re-entrant, so that a signal handler may wake us; the semaphore bounds it.
+        self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_INBOX)
         threading.Thread(target=self._read, name="devsync-client", daemon=True).start()
 
     def __enter__(self) -> Client:
@@ -105,26 +108,35 @@ class Client:
         """Sends, handles what arrives meanwhile, and returns the result."""
         return self.run_until(self.send_request(method, params))
 
-    def run_until(self, future: Future[Any]) -> Any:
-        """Handles messages until `future` is done; what came before it is handled."""
-        future.add_done_callback(self._wake)
+    def run_until(
+        self, future: Future[Any], *, on_wake: Callable[[], None] | None = None
+    ) -> Any:
+        """Handles messages until `future` is done; what came before it is handled.
+
+        `on_wake` is called after each message and each `wake`.
+        """
+        future.add_done_callback(lambda _: self.wake())
         while not future.done():
-            try:
-                self._handle(self._inbox.get(timeout=_POLL_S))
-            except queue.Empty:
-                continue
+            with contextlib.suppress(queue.Empty):
+                self._take(self._inbox.get(timeout=_POLL_S))
+            if on_wake is not None:
+                on_wake()
         while not self._inbox.empty():
-            self._handle(self._inbox.get())
+            self._take(self._inbox.get())
         return future.result()
 
-    def _wake(self, _: Future[Any]) -> None:
-        # When it is full, whoever waits has something to read and looks again.
-        with contextlib.suppress(queue.Full):
-            self._inbox.put_nowait(None)
+    def wake(self) -> None:
+        """Makes `run_until` look up. Also from a signal handler."""
+        self._inbox.put(None)
 
-    def _handle(self, message: Message | None) -> None:
-        if message is None:
-            return
+    def _take(self, message: Message | None) -> None:
+        if message is not None:
+            try:
+                self._handle(message)
+            finally:
+                self._room.release()
+
+    def _handle(self, message: Message) -> None:
         method, params = str(message["method"]), message.get("params")
         if "id" not in message:
             self._on_notification(method, params)
@@ -143,6 +155,7 @@ class Client:
         try:
             while (message := framing.read(self._stream)) is not None:
                 if "method" in message:
+                    self._room.acquire()
                     self._inbox.put(message)
                 else:
                     self._resolve(message)

@@ -1,1 +1,1 @@
-
+"""Ways in to the VM, and SSH itself. Start reading at base.py and providers.py."""

@@ -174,10 +174,13 @@ def _authenticate(
             for identity in identities:
                 if transport.authenticate(endpoint.user, identity.key, deadline):
                     return None
-    except (paramiko.AuthenticationException, EOFError, ConnectionError) as error:
-        raise _auth_failed(endpoint, f"{names}; it hung up") from error
-    except LinkLost as error:
-        raise _auth_failed(endpoint, f"{names}; it hung up") from error
+    except (paramiko.AuthenticationException, EOFError, ConnectionError, LinkLost) as e:
+        if transport.farewell:  # it has had enough of wrong keys
+            raise _auth_failed(endpoint, f"{names}; {transport.farewell}") from e
+        raise ConnectFailed(
+            f"{endpoint.machine} hung up during authentication (tried {names})",
+            "connect again; if it happens each time, look at the server's log",
+        ) from e
     raise _auth_failed(endpoint, names)
 
 

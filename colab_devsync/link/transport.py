@@ -112,6 +112,7 @@ class RobustTransport(paramiko.Transport):
         )
         self.name = "devsync-ssh"
         self._put_aside: list[Any] = []
+        self.farewell = ""  # the peer's last words, if it ended the connection politely
 
     def _send_user_message(self, data: Any) -> None:
         if threading.current_thread() is self and not self.clear_to_send.is_set():
@@ -124,6 +125,10 @@ class RobustTransport(paramiko.Transport):
         messages, self._put_aside = self._put_aside, []
         for message in messages:
             self._send_user_message(message)
+
+    def _parse_disconnect(self, m: Message) -> None:
+        m.get_int()
+        self.farewell = m.get_text()
 
     def _log(self, level: int, msg: object, *args: object) -> None:
         # paramiko reports every lost connection as an error with a traceback; what
@@ -260,6 +265,8 @@ class ClientTransport(RobustTransport):
         self._channels.pop(number, None)
 
     def loss(self) -> str:
+        if self.farewell:
+            return f'the VM ended the connection: "{self.farewell}"'
         error = self.saved_exception
         if error is None or isinstance(error, EOFError):
             return "the connection to the VM was closed"

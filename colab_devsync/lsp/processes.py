@@ -22,7 +22,7 @@ from .protocol import ExecStarted, OutputBody, RunBody
 
 if TYPE_CHECKING:
     from ..daemon.hub import Project
-    from ..engine.session import ExecSpec, RemoteProcess
+    from ..engine.process import ExecSpec, RemoteProcess
     from .jobs import Job
     from .server import DevsyncServer
 
@@ -144,7 +144,7 @@ class Processes:
         self._running: dict[str, Process] = {}
 
     def start(self, project: Project, args: dict[str, Any]) -> ExecStarted:
-        from ..engine.session import ExecSpec  # loaded with the first session
+        from ..engine.process import ExecSpec  # loaded with the first session
 
         spec = ExecSpec(
             argv=tuple(map(str, args["argv"])), cwd=args["cwd"] or ".", env=args["env"]
@@ -177,15 +177,17 @@ def _end_if_started(starting: Future[RemoteProcess]) -> None:
 
 
 def _end(remote: RemoteProcess) -> None:
-    """TERM, a moment, KILL; on a thread, because signals travel to the VM."""
+    """TERM, a moment, the end; on a thread, because signals travel to the VM."""
 
     def run() -> None:
         try:
             remote.signal("TERM")
             remote.exit_code.result(_TERM_TIMEOUT_S)
         except (TimeoutError, concurrent.futures.TimeoutError):
-            remote.signal("KILL")
+            _log.info("a program did not end after TERM; killing it")
         except DevsyncError:
             pass  # the link is gone; the agent ends what it started
+        finally:
+            remote.close()
 
     threading.Thread(target=run, name="devsync-end", daemon=True).start()

@@ -20,6 +20,12 @@ from pathlib import Path
 import pytest
 
 _READY_S = 10.0
+# Runs "$@" and ends it when stdin ends: a killed test run leaves no server behind.
+_GUARD = """
+"$@" >/dev/null & server=$!; echo $server; exec >/dev/null 3<&0
+(read _ <&3; kill $server) &
+wait $server
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Sshd:
         self.home.mkdir(parents=True, exist_ok=True)
         self._make_keys()
         self.port = 0
+        self._pid = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -76,9 +83,16 @@ class Sshd:
             config = self.folder / "sshd_config"
             config.write_text("\n".join(self._config()) + "\n")
             command = [self._binary, "-D", "-f", str(config), "-E", str(self._log)]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                ["sh", "-c", _GUARD, "sh", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            with self._process.stdout as pipe:
+                self._pid = int(pipe.readline())
             if self._answers():
                 return
+            self.close()
             self.port = 0  # somebody took it in between
         raise RuntimeError(f"sshd does not start: {self.log()}")
 
@@ -89,8 +103,8 @@ class Sshd:
         """Ends the server and its sessions; programs in own sessions live on."""
         if self._process is None:
             return
-        sessions = _descendants(self._process.pid)
-        self._process.terminate()
+        sessions = _descendants(self._pid)
+        self._process.stdin.close()
         self._process.wait(10)
         self._process = None
         for pid in sessions:
@@ -98,8 +112,7 @@ class Sshd:
 
     def kill_sessions(self) -> None:
         """Ends all connections from the server's side; it goes on listening."""
-        assert self._process is not None
-        for pid in _descendants(self._process.pid):
+        for pid in _descendants(self._pid):
             _kill(pid)
 
     def _make_keys(self) -> None:

@@ -1,8 +1,7 @@
 """The server process. Main thread: waits for the end of stdin, which ends everything.
 
 Writes one JSON line when it is ready: port, host key, path of the client's key. With
-a shape (delay, bandwidth, drop) a forked child stands in front of the server, so that
-its clock is not disturbed by this process's work.
+delay, bandwidth or drop a simulated tunnel stands in front of the server.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import sys
 from pathlib import Path
 
 from .server import SandboxServer, ensure_key
-from .shaper import Shape, Shaper
+from .shaper import Shape
+from .tunnel import start_tunnel
 
 
 def main() -> None:
@@ -28,8 +28,9 @@ def main() -> None:
     shape = Shape(options.rtt_ms / 1000, options.bandwidth)
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     port: int = listener.getsockname()[1]
+    _tunnel = None  # held: it ends when we do
     if shape != Shape() or options.drop_after:
-        port = _fork_shaper(port, shape, options.drop_after)
+        _tunnel, port = start_tunnel(port, shape, options.drop_after)
     host_key = ensure_key(options.folder / "host_key")
     client_key = options.folder / "client_key"
     server = SandboxServer(
@@ -50,34 +51,5 @@ def main() -> None:
     os._exit(0)  # paramiko's threads would be waited for otherwise
 
 
-def _fork_shaper(target: int, shape: Shape, drop_after: int) -> int:
-    """Returns the port that the child listens on."""
-    if sys.platform == "win32":
-        raise OSError("the sandbox needs Linux or macOS")
-    front = socket.create_server(("127.0.0.1", 0), backlog=64)
-    ours, childs = socket.socketpair()
-    if os.fork() == 0:
-        ours.close()
-        os.close(0)
-        os.close(1)  # whoever waits for our line must not wait for the child
-        _shape(Shaper(front, ("127.0.0.1", target), shape), childs, drop_after)
-        os._exit(0)
-    childs.close()
-    ours.set_inheritable(False)
-    _PARENT_ENDS.append(ours)
-    port: int = front.getsockname()[1]
-    front.close()
-    return port
-
-
-_PARENT_ENDS: list[socket.socket] = []  # open as long as this process lives
-
-
-def _shape(shaper: Shaper, parent: socket.socket, drop_after: int) -> None:
-    while not shaper.step([parent], None):
-        if drop_after and sum(shaper.bytes.values()) >= drop_after:
-            shaper.reset_all()
-            drop_after = 0  # once: an endlessly cut link would never get done
-
-
-main()
+if __name__ == "__main__":
+    main()

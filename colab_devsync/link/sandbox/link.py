@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,7 @@ class SandboxLink:
     """Implements `Link` of link/base.py. Raises LinkError on Windows."""
 
     def __init__(self, spec: SandboxSpec) -> None:
-        if sys.platform == "win32":
+        if os.name == "nt":
             raise LinkError(
                 'provider = "sandbox" needs Linux or macOS', "use WSL, or another link"
             )

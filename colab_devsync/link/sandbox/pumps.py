@@ -6,9 +6,10 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import paramiko
+if TYPE_CHECKING:  # the tunnel process needs only `spawn`, and starts faster without
+    import paramiko
 
 CHUNK = 128 * 1024
 

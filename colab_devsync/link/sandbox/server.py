@@ -37,6 +37,7 @@ _WINDOW = 2**21
 _PACKET = 2**15
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DIAL_S = 2.0
+_LOOK_S = 1.0  # paramiko may lose the wake-up of a connection that ends
 
 
 class SandboxServer:
@@ -79,7 +80,7 @@ class SandboxServer:
         transport.start_server(done, session)
         try:
             while transport.is_active():
-                channel = transport.accept(None)
+                channel = transport.accept(_LOOK_S)
                 if channel is not None:
                     session.begin(channel)
         finally:

@@ -1,0 +1,1 @@
+"""Measurements through the public commands, against a real sshd behind a proxy."""

@@ -1,0 +1,203 @@
+"""What an editor sees of `colab-devsync lsp`, without any VM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.place import Place
+from tests.e2e.wire_client import RpcError
+
+BROKEN = '[link]\nprovider = "sandbox"\nhosst = "x"\n\n[sync]\nmode = "miror"\n'
+GOOD = '[link]\nprovider = "sandbox"\n'
+STAY_OFFLINE = {"autoConnect": False}
+
+
+def test_initialize_names_the_server_and_all_working_commands(place: Place) -> None:
+    with place.editor() as editor:
+        result = editor.initialize()
+    assert result["serverInfo"]["name"] == "colab-devsync"
+    capabilities = result["capabilities"]
+    assert capabilities["textDocumentSync"]["save"] == {"includeText": False}
+    assert capabilities["executeCommandProvider"]["commands"] == [
+        "devsync.connect",
+        "devsync.disconnect",
+        "devsync.status",
+        "devsync.sync",
+        "devsync.conflicts",
+        "devsync.resolve",
+        "devsync.init",
+        "devsync.doctor",
+        "devsync.cancel",
+    ]
+
+
+def test_mistakes_are_pushed_at_start_without_opening_the_file(
+    place: Place, project: Path
+) -> None:
+    config = project / ".colabremote.toml"
+    config.write_text(BROKEN)
+    with place.editor() as editor:
+        editor.initialize(project)
+        found = editor.diagnostics(config, len)
+    assert [d["range"] for d in found] == [
+        {"start": {"line": 2, "character": 0}, "end": {"line": 2, "character": 5}},
+        {"start": {"line": 5, "character": 7}, "end": {"line": 5, "character": 14}},
+    ]
+    assert [d["code"] for d in found] == ["link.hosst", "sync.mode"]
+    assert all(d["severity"] == 1 and d["source"] == "colab-devsync" for d in found)
+    assert 'did you mean "mirror"?' in found[1]["message"]
+
+
+def test_mistakes_follow_what_is_typed_and_vanish_when_corrected(
+    place: Place, project: Path
+) -> None:
+    config = project / ".colabremote.toml"
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        editor.open(config, GOOD)
+        editor.change(config, BROKEN)
+        editor.diagnostics(config, lambda found: len(found) == 2)
+        heard = len(editor.said)
+        editor.change(config, GOOD, 3)
+        editor.diagnostics(config, lambda found: not found, start=heard)
+
+
+def test_positions_count_utf16_units(place: Place, project: Path) -> None:
+    config = project / ".colabremote.toml"
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        editor.open(config, 'name = "\U0001f600" x\n')
+        (found,) = editor.diagnostics(config, len)
+    assert found["range"]["start"]["line"] == 0
+    # `x` is character 11 for Python and 12 for an editor.
+    assert found["range"]["start"]["character"] == 12
+
+
+def test_closing_without_saving_shows_what_is_on_disk(
+    place: Place, project: Path
+) -> None:
+    config = project / ".colabremote.toml"
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        editor.open(config, BROKEN)
+        editor.diagnostics(config, len)
+        heard = len(editor.said)
+        uri = {"uri": config.as_uri()}
+        editor.notify("textDocument/didClose", {"textDocument": uri})
+        editor.diagnostics(config, lambda found: not found, start=heard)
+
+
+def test_a_removed_configuration_has_no_mistakes(place: Place, project: Path) -> None:
+    config = project / ".colabremote.toml"
+    config.write_text(BROKEN)
+    with place.editor() as editor:
+        editor.initialize(project)
+        editor.diagnostics(config, len)
+        heard = len(editor.said)
+        config.unlink()
+        change = {"uri": config.as_uri(), "type": 3}
+        editor.notify("workspace/didChangeWatchedFiles", {"changes": [change]})
+        editor.diagnostics(config, lambda found: not found, start=heard)
+
+
+def test_the_configuration_is_watched_where_the_editor_can(place: Place) -> None:
+    watching = {"didChangeWatchedFiles": {"dynamicRegistration": True}}
+    with place.editor() as editor:
+        editor.initialize(capabilities={"workspace": watching})
+        asked = editor.wait_asked("client/registerCapability")
+    (registration,) = asked["registrations"]
+    (watcher,) = registration["registerOptions"]["watchers"]
+    assert watcher["globPattern"] == "**/.colabremote.toml"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([{"chek": True}], "has no key 'chek'. Did you mean 'check'?"),
+        ([{"check": "yes"}], "'check' can't be 'yes'. Expected true or false."),
+        (["file:///x"], "takes one JSON object, not str"),
+        ([[1]], "takes one JSON object, not list"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_what_is_right(
+    place: Place, project: Path, arguments: list[object], said: str
+) -> None:
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        with pytest.raises(RpcError) as caught:
+            editor.command("sync", *arguments)
+    assert said in str(caught.value)
+    assert caught.value.code == -32602
+    assert caught.value.data["code"] == "BadArguments"
+
+
+def test_a_missing_key_is_named(place: Place, project: Path) -> None:
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        with pytest.raises(RpcError, match="needs the key 'keep'"):
+            editor.command("resolve", {"path": "a.py"})
+        with pytest.raises(RpcError, match="Expected one of: local, remote"):
+            editor.command("resolve", {"path": "a.py", "keep": "mine"})
+
+
+def test_a_folder_without_project_is_refused_with_the_next_step(
+    place: Place, tmp_path: Path
+) -> None:
+    with place.editor() as editor:
+        editor.initialize(tmp_path)
+        for arguments in ([], [None], [{}], [{"folder": str(tmp_path)}]):
+            with pytest.raises(RpcError, match="colab-devsync init") as caught:
+                editor.command("status", *arguments)
+            assert caught.value.data["exitCode"] == 2
+            assert caught.value.data["code"] == "ConfigError"
+
+
+def test_init_writes_a_configuration_once(place: Place, tmp_path: Path) -> None:
+    with place.editor() as editor:
+        editor.initialize(tmp_path, options=STAY_OFFLINE)
+        chosen = {"provider": "direct", "host": "203.0.113.7", "port": 2222}
+        made = editor.command("init", chosen)
+        assert Path(made["path"]) == tmp_path / ".colabremote.toml"
+        with pytest.raises(RpcError, match="exists already"):
+            editor.command("init", chosen)
+    assert 'host = "203.0.113.7"' in (tmp_path / ".colabremote.toml").read_text()
+
+
+def test_unknown_jobs_commands_and_methods_are_errors_not_silence(
+    place: Place,
+) -> None:
+    with place.editor() as editor:
+        editor.initialize()
+        with pytest.raises(RpcError, match="no job 'sync-9'"):
+            editor.request("colabDevsync/wait", {"job": "sync-9"})
+        with pytest.raises(RpcError, match="not defined"):
+            editor.command("frobnicate")
+        with pytest.raises(RpcError, match="Method Not Found"):
+            editor.request("colabDevsync/frobnicate")
+
+
+def test_garbage_from_a_client_does_not_end_the_conversation(place: Place) -> None:
+    with place.editor() as editor:
+        editor.initialize()
+        pipe = editor.process.stdin
+        assert pipe is not None
+        for body in (b"{", b"[1]", b'{"jsonrpc": "2.0", "id": 7, "method": 3}'):
+            pipe.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        pipe.flush()
+        assert editor.request("colabDevsync/daemon", {})["clients"] == 1
+
+
+def test_shutdown_and_exit_end_the_process_with_code_0(place: Place) -> None:
+    with place.editor() as editor:
+        editor.initialize()
+        assert editor.leave() == 0
+
+
+def test_closing_the_pipe_ends_the_process(place: Place) -> None:
+    with place.editor() as editor:
+        editor.initialize()
+        assert editor.process.stdin is not None
+        editor.process.stdin.close()
+        assert editor.process.wait(10) == 0

@@ -1,0 +1,55 @@
+"""How numbers and tables look, and how a rate is measured."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from colab_devsync.cli import output
+from colab_devsync.cli.progress import Rate
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1500, "1.5 kB"),
+        (150_000_000, "150.0 MB"),
+        (16e9, "16.0 GB"),
+        (2e12, "2.0 TB"),
+    ],
+)
+def test_sizes(count: float, text: str) -> None:
+    assert output.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.4, "3 s"), (65, "1 min"), (3 * 3600 + 720, "3 h 12 min")]
+)
+def test_ages(seconds: float, text: str) -> None:
+    assert output.age(seconds) == text
+
+
+def test_a_table_leaves_out_what_is_empty_and_indents_what_is_long() -> None:
+    rows = [("link", "online"), ("gpu", ""), ("problems", "one\ntwo")]
+    assert click.unstyle(output.table(rows)) == (
+        "link      online\nproblems  one\n          two"
+    )
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    text = click.unstyle(output.columns(("PATH", "HERE"), [("a", "changed")]))
+    assert text == "PATH  HERE\na     changed"
+
+
+def test_a_rate_forgets_what_is_older_than_five_seconds() -> None:
+    rate = Rate()
+    rate.add(0, 0)
+    assert rate.per_second() is None
+    rate.add(1, 1000)
+    assert rate.per_second() == 1000
+    rate.add(5.5, 1000)
+    assert rate.per_second() is None
+    rate.add(6.5, 3000)
+    assert rate.per_second() == pytest.approx(2000)

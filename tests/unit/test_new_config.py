@@ -1,0 +1,76 @@
+"""The configuration that `init` writes: valid, commented, never over another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colab_devsync.core.config import load_config
+from colab_devsync.daemon.scaffold import PROVIDERS, quote, render, write_new
+from colab_devsync.errors import ConfigError
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_each_provider_gives_a_valid_file(provider: str) -> None:
+    config = load_config(
+        render({"provider": provider, "host": "203.0.113.7"}), folder_name="demo"
+    )
+    assert config.link.provider == provider
+    assert config.name == "demo"
+
+
+def test_what_was_chosen_is_in_it() -> None:
+    chosen = {
+        "provider": "direct",
+        "name": "segmentation",
+        "host": "vm.example.com",
+        "port": 2222,
+        "user": "me",
+        "identity_file": "~/.ssh/colab",
+        "remote_root": "/content/here",
+    }
+    config = load_config(render(chosen), folder_name="demo")
+    assert config.name == "segmentation"
+    assert (config.link.host, config.link.port) == ("vm.example.com", 2222)
+    assert (config.link.user, config.link.identity_file) == ("me", "~/.ssh/colab")
+    assert config.remote.root == "/content/here"
+
+
+def test_every_commented_line_is_valid_as_well() -> None:
+    text = render({"provider": "direct", "host": "203.0.113.7"})
+    lines = [
+        line[2:] if line.startswith("# ") and " = " in line else line
+        for line in text.splitlines()
+        if '"..."' not in line and "SHA256:..." not in line
+    ]
+    assert load_config("\n".join(lines), folder_name="demo").run.entry == "train.py"
+
+
+def test_direct_needs_a_host_and_unknown_providers_are_refused() -> None:
+    with pytest.raises(ConfigError, match="needs a host"):
+        render({"provider": "direct"})
+    with pytest.raises(ConfigError, match="no link provider 'teleport'"):
+        render({"provider": "teleport"})
+
+
+def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / ".colabremote.toml"
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        write_new(tmp_path, {"provider": "sandbox"})
+    assert path.read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Cannot write"):
+        write_new(tmp_path / "missing", {"provider": "sandbox"})
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=40))
+def test_any_text_survives_quoting(text: str) -> None:
+    import tomli
+
+    assert tomli.loads(f"x = {quote(text)}")["x"] == text
