@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 def main() -> int:
     """Runs the command line of this process; returns its exit code."""
     arguments = sys.argv[1:]
-    if arguments and arguments[0] == "lsp" and set(arguments[1:]) <= {"--stdio"}:
+    if arguments[:1] == ["lsp"] and all(map(_editors_add, arguments[1:])):
         from .daemon.pump import run
 
         return run()
     from .cli.app import run as run_cli
 
     return run_cli(arguments, in_process=_in_process)
+
+
+def _editors_add(argument: str) -> bool:
+    return argument == "--stdio" or argument.startswith("--clientProcessId=")
 
 
 def _in_process(profile: str | None) -> Server:

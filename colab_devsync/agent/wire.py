@@ -66,10 +66,15 @@ class Entry(NamedTuple):
 
 def encode(seq: int, meta: Meta, data: bytes = b"") -> bytes:
     """A whole frame. WireError if the peer would not take it."""
+    return head(seq, meta, data) + data
+
+
+def head(seq: int, meta: Meta, data: bytes) -> bytes:
+    """A frame up to its data, for senders of much that need no copy of it."""
     text = json.dumps(meta, separators=(",", ":")).encode("ascii")
     if len(text) > MAX_META or len(data) > MAX_DATA:
         raise WireError("%d + %d bytes do not fit a frame" % (len(text), len(data)))
-    return HEADER.pack(seq, len(text), len(data)) + text + data
+    return HEADER.pack(seq, len(text), len(data)) + text
 
 
 def read_frame(reader: BinaryIO) -> Optional[Frame]:
@@ -85,10 +90,10 @@ def read_frame(reader: BinaryIO) -> Optional[Frame]:
     seq, meta_len, data_len = HEADER.unpack(head)
     if meta_len > MAX_META or data_len > MAX_DATA:
         raise WireError("a frame announces %d + %d bytes" % (meta_len, data_len))
-    body = reader.read(meta_len + data_len)
-    if len(body) < meta_len + data_len:
+    text, data = reader.read(meta_len), reader.read(data_len)
+    if len(text) + len(data) < meta_len + data_len:
         raise WireError("the stream ended inside a frame")
-    return Frame(seq, _parse(body[:meta_len]), body[meta_len:])
+    return Frame(seq, _parse(text), data)
 
 
 def _parse(text: bytes) -> Meta:

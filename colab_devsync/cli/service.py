@@ -58,7 +58,8 @@ def daemon_stop() -> None:
 @click.command()
 @global_options(hidden=True)
 @click.option("--stdio", is_flag=True, help="Accepted because some editors add it.")
-def lsp(stdio: bool) -> int:
+@click.option("--clientProcessId", "client", hidden=True)  # the same
+def lsp(stdio: bool, client: str | None) -> int:
     """Speak LSP on stdin and stdout; editors start this."""
     from ..daemon import pump
 

@@ -1,5 +1,8 @@
 """Bulk transfers: many streams, bounded memory, compression where it pays.
 
+Compressing costs more time than a fast link needs for the bytes, so it starts when the
+pings show that bytes stand in the link's queue.
+
 One thread per stream takes jobs from one queue; a job reads, hashes, compresses and
 writes. Acknowledgements come over the control channel. Knows jobs and frames, not
 what they mean; never touches a session's state.
@@ -10,23 +13,19 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..agent import wire
 from ..errors import DevsyncError, LinkLost
 from ..link.base import Stream
 from ..remote.client import AgentClient, Meta, OnReply, Reply
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _log = logging.getLogger(__name__)
 
-WINDOW = 48 << 20  # bytes on their way, over all streams
-_RAW_PAYS = 70e6  # bytes/s a link must take before compressing costs more than sending
+FIRST_WINDOW = 2 << 20  # bytes on their way, over all streams, at the start
+WINDOW = 48 << 20  # and at most
+_CONGESTED_S = 0.08  # queueing delay from which sending less is worth computing more
 
 
 class Job(Protocol):
@@ -40,10 +39,15 @@ class Job(Protocol):
 
 
 class Window:
-    """Bounds the bytes that were sent and not acknowledged."""
+    """Bounds the bytes that were sent and not acknowledged.
 
-    def __init__(self, limit: int) -> None:
-        self._free = limit
+    Starts small and grows by what is acknowledged (it doubles every round trip), so
+    that a slow link shows itself before much stands in its queue.
+    """
+
+    def __init__(self, first: int, limit: int) -> None:
+        self._size = first
+        self._used = 0
         self._limit = limit
         self._changed = threading.Condition()
         self._closed = False
@@ -53,16 +57,23 @@ class Window:
         with self._changed:
             # Something larger than the window passes alone.
             self._changed.wait_for(
-                lambda: self._closed or self._free >= min(size, self._limit)
+                lambda: (
+                    self._closed or self._used == 0 or self._used + size <= self._size
+                )
             )
             if self._closed:
                 raise LinkLost("The connection was closed.")
-            self._free -= size
+            self._used += size
 
     def release(self, size: int) -> None:
         with self._changed:
-            self._free += size
+            self._used -= size
+            self._size = min(self._limit, self._size + size)
             self._changed.notify_all()
+
+    @property
+    def is_used(self) -> bool:
+        return self._used > 0
 
     def close(self) -> None:
         with self._changed:
@@ -70,53 +81,16 @@ class Window:
             self._changed.notify_all()
 
 
-class LinkRate:
-    """How fast the link takes bytes while somebody is writing."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._writers = 0
-        self._since = 0.0
-        self._busy_s = 0.0
-        self._bytes = 0
-
-    @contextmanager
-    def writing(self, size: int) -> Iterator[None]:
-        with self._lock:
-            self._tick()
-            self._writers += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._tick()
-                self._writers -= 1
-                self._bytes += size
-                if self._busy_s > 0.5:  # forget slowly
-                    self._busy_s, self._bytes = self._busy_s / 2, self._bytes // 2
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        if self._writers:
-            self._busy_s += now - self._since
-        self._since = now
-
-    def bytes_per_s(self) -> float | None:
-        """None until a megabyte was written."""
-        with self._lock:
-            return (
-                self._bytes / self._busy_s
-                if self._bytes > 1e6 and self._busy_s
-                else None
-            )
-
-
 class Bulk:
     """The streams of one connection. `open_streams` runs at the first job."""
 
     def __init__(
-        self, client: AgentClient, open_streams: Callable[[], tuple[Stream, ...]]
+        self,
+        client: AgentClient,
+        open_streams: Callable[[], tuple[Stream, ...]],
+        queue_delay_s: Callable[[], float],
     ) -> None:
+        self.queue_delay_s = queue_delay_s
         self._client = client
         self._open_streams = open_streams
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -124,8 +98,7 @@ class Bulk:
         self._streams: tuple[Stream, ...] = ()
         self._started = False
         self._closed = False
-        self.window = Window(WINDOW)
-        self.rate = LinkRate()
+        self.window = Window(FIRST_WINDOW, WINDOW)
 
     def put(self, job: Job) -> None:
         """Queues a job; from the engine thread only."""
@@ -235,9 +208,8 @@ class Lane:
         return self._client.request(meta).meta()
 
     def send(self, meta: Meta, data: bytes, on_reply: OnReply) -> int:
-        """Sends a frame, compressed if that is faster. Returns its size."""
-        rate = self._bulk.rate.bytes_per_s()
-        if rate is None or rate < _RAW_PAYS:
+        """Sends a frame, compressed if the link is slower. Returns its size."""
+        if self._bulk.queue_delay_s() > _CONGESTED_S:
             data, meta["z"] = wire.deflate(data)
         size = len(data)
         self._bulk.window.acquire(size)
@@ -246,7 +218,7 @@ class Lane:
             self._bulk.window.release(size)
             on_reply(reply)
 
-        frame = self._client.frame(meta, data, replied)
-        with self._bulk.rate.writing(len(frame)):
-            self._stream.write(frame)
-        return len(frame)
+        head = self._client.head(meta, data, replied)
+        self._stream.write(head)
+        self._stream.write(data)
+        return len(head) + size

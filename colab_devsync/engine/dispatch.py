@@ -123,7 +123,8 @@ class Dispatch:
         self._ended([step for step in steps if isinstance(step, Outcome)])
         if not ready:
             return
-        self._store.note_sent([(one.item.path, one.known.hash) for one in ready])
+        sent = [(one.item.path, one.known.hash) for one in ready]
+        self._store.note_sent(sent, durable=True)
         for one in ready:
             flight = self._flights.setdefault(one.item.path, _Flight())
             flight.hashes.append(one.known.hash)

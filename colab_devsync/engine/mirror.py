@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..agent import wire
 from ..core.config import SyncConfig
 from ..core.events import Mirrored, Problem
 from ..core.ignore import IgnoreRules
-from ..core.plan import Known, accept_set
+from ..core.plan import Known, LocalStat, accept_set
 from . import tree
 from .conflicts import ConflictBook
 from .deletions import Deletions
@@ -27,6 +28,13 @@ from .transfer import DELTA_FROM, Item, Outcome, Ready, prepare
 from .uplink import Uplink
 
 _AGAIN_S = 0.2  # a file that changes while it is read is tried again this much later
+
+
+class _Hint(NamedTuple):
+    """Why a path is dirty: since when (monotonic), and what a survey saw of it."""
+
+    since: float
+    stat: LocalStat | None = None
 
 
 @dataclass
@@ -63,7 +71,7 @@ class Mirror:
         self.dispatch = Dispatch(root, store, loop, self._ended)
         self.conflicts = ConflictBook(root, store, loop)
         self.deletions = Deletions(self)
-        self._dirty: dict[str, float] = {}  # path -> monotonic time of the first hint
+        self._dirty: dict[str, _Hint] = {}
         self._later: set[str] = set()  # wait for a timer
         self._forced: set[str] = set()  # send even if nothing changed here
         self._extra: dict[
@@ -80,7 +88,7 @@ class Mirror:
     def touched(self, path: str, since: float | None = None) -> None:
         """Look at this path again."""
         if path not in self.conflicts:
-            self._dirty.setdefault(path, time.monotonic() if since is None else since)
+            self._dirty.setdefault(path, _Hint(since or time.monotonic()))
 
     def insist(self, path: str, accept: str | None = None) -> None:
         """Bring this path up to date whatever we believe; `accept` may be replaced."""
@@ -120,8 +128,10 @@ class Mirror:
         self.rules = found.rules
         self.walk_errors = found.errors
         self._guess.update(found.guess)
-        for path in found.changed:
-            self.touched(path)
+        now = time.monotonic()
+        for path, stat in found.changed.items():
+            if path not in self.conflicts and path not in self._dirty:
+                self._dirty[path] = _Hint(now, stat)
         for path in found.unwanted:
             self._store.acknowledge([], [path])
         for path, held in found.remote.items():
@@ -156,8 +166,8 @@ class Mirror:
         )
 
     def pending(self) -> int:
-        paths = self._later.union(self._dirty, self.dispatch.paths())
-        return len(paths) + len(self.deletions)
+        on_files = len(self._dirty) + len(self.dispatch) + len(self._later)
+        return on_files + len(self.deletions)
 
     def would_send(self, path: str) -> bool:
         """Whether a path that looks changed really is; reads and hashes it."""
@@ -197,11 +207,11 @@ class Mirror:
         items = []
         if not self.dispatch.has_room():
             return []
-        for path, since in list(self._dirty.items()):
+        for path, hint in list(self._dirty.items()):
             if self.dispatch.must_wait(path) or self._blocked_by_file(path):
                 continue
             del self._dirty[path]
-            item = self._item(path, since)
+            item = self._item(path, hint)
             if item is not None:
                 items.append(item)
         return items
@@ -216,10 +226,10 @@ class Mirror:
             above = above.rpartition("/")[0]
         return False
 
-    def _item(self, path: str, since: float) -> Item | None:
+    def _item(self, path: str, hint: _Hint) -> Item | None:
         """What to send for a dirty path; None if there is nothing (any more)."""
         assert self.rules is not None
-        stat = tree.look(self.root, path)
+        stat = hint.stat or tree.look(self.root, path)
         known = self._store.known.get(path)
         sent = self._store.sent.get(path, ())
         forced = path in self._forced
@@ -229,7 +239,7 @@ class Mirror:
             if known is not None or sent:
                 self.deletions.add(path)
             return None
-        if self.rules.ignores(path, is_dir=False):
+        if hint.stat is None and self.rules.ignores(path, is_dir=False):
             return None
         problem = tree.objection(path, stat, self.root, self._sync.max_file_size)
         if problem is not None:
@@ -246,7 +256,8 @@ class Mirror:
             remote=self._guess.pop(path, None) if known is None else None,
             resume=bool(sent),
             flying=None if forced else self.dispatch.newest(path),
-            since=since,
+            since=hint.since,
+            is_save=hint.stat is None,
         )
 
     # --- what came back -----------------------------------------------------------
@@ -283,6 +294,8 @@ class Mirror:
         if one.sent:
             self.total.files += 1
             self.total.wire += one.sent
+            if not one.item.is_save:
+                return  # a whole tree is told as progress, not file by file
             ms = (time.monotonic() - one.item.since) * 1000
             self._on_mirrored(Mirrored(one.item.path, one.sent, round(ms, 3)))
 

@@ -44,7 +44,9 @@ class Store:
             folder / "state.db", isolation_level=None, check_same_thread=False
         )
         self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = full")
+        # A commit reaches the operating system, so it survives our crash; `note_sent`
+        # asks for more. What a power cut can take back is never a file.
+        self._db.execute("pragma synchronous = normal")
         self._db.executescript(_SCHEMA)
         self.sent: dict[str, list[str]] = {}
         self.known: dict[str, Known] = {}
@@ -161,17 +163,20 @@ class Store:
 
     # --- what is on its way -------------------------------------------------------
 
-    def note_sent(self, hashes: Sequence[tuple[str, str]]) -> None:
-        """To be called before the bytes leave."""
+    def note_sent(self, hashes: Sequence[tuple[str, str]], *, durable: bool) -> None:
+        """To be called before the bytes leave. `durable` survives a power cut too, for
+        the price of an fsync; without it a file could then be taken for a conflict."""
         with self._lock:
             fresh = [
                 pair for pair in hashes if pair[1] not in self.sent.get(pair[0], ())
             ]
             if not fresh:
                 return
+            self._db.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
             with self._db:
                 self._db.execute("begin")
                 self._db.executemany("insert or ignore into sent values (?, ?)", fresh)
+            self._db.execute("pragma synchronous = normal")
             for path, content_hash in fresh:
                 self.sent.setdefault(path, []).append(content_hash)
 

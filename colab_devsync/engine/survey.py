@@ -43,7 +43,7 @@ class Findings:
     """What differs. Paths; hashes are the VM's."""
 
     rules: IgnoreRules
-    changed: list[str] = field(default_factory=list)  # locally, or new
+    changed: dict[str, LocalStat] = field(default_factory=dict)  # locally, or new
     missing: list[str] = field(default_factory=list)  # known, not here any more
     unwanted: list[str] = field(default_factory=list)  # known, here, now ignored
     errors: list[Problem] = field(default_factory=list)
@@ -99,7 +99,7 @@ def _walk(brief: Brief, findings: Findings) -> dict[str, LocalStat]:
     for path, stat in seen.items():
         entry = known.get(path)
         if entry is None or not entry.is_current(stat):
-            findings.changed.append(path)
+            findings.changed[path] = stat
     findings.errors = walk.errors
     findings.root_exists = brief.root.is_dir()
     for path in known.keys() - seen.keys():

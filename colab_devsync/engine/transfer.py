@@ -54,6 +54,7 @@ class Item:
     resume: bool = False  # an earlier attempt may have left parts on the VM
     flying: str | None = None  # the hash that is on its way already
     since: float = 0.0  # monotonic time of the first hint
+    is_save: bool = True  # somebody wrote this file just now; else a survey found it
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,8 @@ class SmallBatch:
         self._items = [one.item for one in ready]  # what fail() still has to answer for
         if not ready:
             return
-        self._store.note_sent([(one.item.path, one.known.hash) for one in ready])
+        sent = [(one.item.path, one.known.hash) for one in ready]
+        self._store.note_sent(sent, durable=False)
         meta = {"op": "put", "entries": [one.entry for one in ready], "durable": False}
         payload = b"".join(one.payload for one in ready)
         self._items = []
@@ -242,7 +244,7 @@ class LargeFile:
             if is_settled(self._item, known):
                 self.end(Outcome(self._item, "ok", known, signature=signature))
                 return
-            self._store.note_sent([(self._item.path, found)])
+            self._store.note_sent([(self._item.path, found)], durable=False)
             payload = self._as_delta(content)
             if payload is None and about.size <= WHOLE:
                 payload = content[:]

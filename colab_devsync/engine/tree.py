@@ -18,6 +18,7 @@ from ..core.events import Problem
 from ..core.ignore import IgnoreRules
 from ..core.plan import LocalStat
 
+_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 MAX_NAME = 255  # bytes in one component, on the VM's file systems
 
 
@@ -35,7 +36,9 @@ class Content:
 
 
 def absolute(root: Path, path: str) -> str:
-    return os.path.join(root, *path.split("/"))
+    if os.sep != "/":
+        path = path.replace("/", os.sep)
+    return f"{root}{os.sep}{path}"
 
 
 def local_stat(about: os.stat_result) -> LocalStat | None:
@@ -60,18 +63,41 @@ def read(root: Path, path: str) -> Content:
     """A file's bytes, or a link's target. Unstable, OSError."""
     name = absolute(root, path)
     looked_ns = time.time_ns()
-    before = local_stat(os.lstat(name))
-    if before is None:
-        raise FileNotFoundError(name)
-    if before.kind == "l":
-        target = os.readlink(name).replace(os.sep, "/")
-        return Content(target.encode("utf-8", "surrogateescape"), before, looked_ns)
-    with open(name, "rb", buffering=0) as stream:
-        data = stream.readall() or b""
-        after = local_stat(os.fstat(stream.fileno()))
-    if after != before or len(data) != before.size:
-        raise Unstable(path)
+    try:
+        fd = os.open(name, _READ)
+    except OSError as exc:
+        return _read_link(name, looked_ns, exc)
+    try:
+        about = os.fstat(fd)
+        before = local_stat(about)
+        if before is None:
+            raise FileNotFoundError(name)
+        data = _read_all(fd, about.st_size)
+        if local_stat(os.fstat(fd)) != before or len(data) != before.size:
+            raise Unstable(path)
+    finally:
+        os.close(fd)
     return Content(data, before, looked_ns)
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    """One call for a file of the size we know; a byte more shows that it grew."""
+    data = os.read(fd, size + 1)
+    while 0 < len(data) < size:
+        more = os.read(fd, size + 1 - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _read_link(name: str, looked_ns: int, failure: OSError) -> Content:
+    """What could not be opened may be a link; else the failure stands."""
+    about = local_stat(os.lstat(name))
+    if about is None or about.kind != "l":
+        raise failure
+    target = os.readlink(name).replace(os.sep, "/")
+    return Content(target.encode("utf-8", "surrogateescape"), about, looked_ns)
 
 
 def objection(path: str, about: LocalStat, root: Path, max_size: int) -> Problem | None:
@@ -83,7 +109,7 @@ def objection(path: str, about: LocalStat, root: Path, max_size: int) -> Problem
             f"{shown}: the name is not UTF-8; the file is not mirrored.",
             "Rename the file.",
         )
-    if any(len(part.encode()) > MAX_NAME for part in path.split("/")):
+    if len(path) > MAX_NAME // 4 and _longest_name(path) > MAX_NAME:
         return Problem(
             path,
             f"{path[:60]}…: the name is longer than {MAX_NAME} bytes.",
@@ -104,7 +130,13 @@ def objection(path: str, about: LocalStat, root: Path, max_size: int) -> Problem
     return None
 
 
+def _longest_name(path: str) -> int:
+    return max(len(part.encode()) for part in path.split("/"))
+
+
 def _is_utf8(path: str) -> bool:
+    if path.isascii():
+        return True
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:

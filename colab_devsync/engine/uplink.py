@@ -16,10 +16,10 @@ from ..link.base import Connection, Link, Stream
 from ..remote import streams
 from ..remote.bootstrap import Hello, start_agent
 from ..remote.client import AgentClient, Reply
-from ..remote.liveness import Liveness
+from ..remote.liveness import BULK_S, BUSY_S, IDLE_S, Liveness
 from .bulk import Bulk
 
-_TOKENS = 24  # one-time tokens asked for at the start: bulk streams and a few programs
+_TOKENS = 32  # one-time tokens asked for at the start: bulk streams and a few programs
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Uplink:
         self.hello = hello
         self.python = target.python
         self.vm: VmInfo = hello.vm
-        self.bulk = Bulk(client, self._open_bulk)
+        self.bulk = Bulk(client, self._open_bulk, self._queue_delay_s)
         self._tokens = list(hello.bulk_tokens)
         self._port = hello.bulk_port
         self._token_lock = threading.Lock()
@@ -59,22 +59,27 @@ class Uplink:
     ) -> None:
         """From now on the link is pinged, and its end is told."""
 
+        def pace_s() -> float:
+            if self.bulk.window.is_used:
+                return BULK_S
+            return BUSY_S if is_busy() else IDLE_S
+
         def lost(error: DevsyncError) -> None:
             self.close()
             on_lost(error)
 
         self.client.on_lost = lost
-        self.liveness = Liveness(self.client, is_busy=is_busy, on_rtt=on_rtt)
+        self.liveness = Liveness(self.client, pace_s=pace_s, on_rtt=on_rtt)
         self.liveness.start()
         if self.client.is_lost:
             self.client.on_lost(self.client.lost_error())
 
-    @property
-    def rtt_s(self) -> float | None:
-        return self.liveness.rtt_s if self.liveness else None
+    def _queue_delay_s(self) -> float:
+        return self.liveness.queue_delay_s if self.liveness else 0.0
 
     def _open_bulk(self) -> tuple[Stream, ...]:
-        count = streams.wanted(self.rtt_s)
+        assert self.liveness is not None
+        count = streams.wanted(self.liveness.await_rtt_s())
         tokens = tuple(self._take_token() for _ in range(count))
         opened = streams.open_streams(
             self.connection, python=self.python, port=self._port, tokens=tokens

@@ -19,6 +19,7 @@ from ..daemon.projects import find_root
 from . import operations, protocol
 from .arguments import BadArguments, Key, parse
 from .bridge import settle
+from .jobs import Job
 from .server import DevsyncServer, Refused
 
 Arguments = dict[str, Any]
@@ -41,25 +42,28 @@ def connect(ls: DevsyncServer, args: Arguments) -> Answer:
     project = ls.folders.project(args["folder"])
     # A terminal waits for the link only; an editor shows the first mirror as well.
     work = operations.connect if ls.options.is_cli else operations.connect_and_mirror
-    return ls.jobs.start(
-        "devsync.connect",
-        f"Connecting {project.root.name}",
-        lambda job: work(project, job, args["endpoint"]),
-    )
+
+    async def operation(job: Job) -> dict[str, Any]:
+        status = await work(project, job, args["endpoint"])
+        return ls.folders.status(project, status)
+
+    title = f"Connecting {project.root.name}"
+    return ls.jobs.start("devsync.connect", title, operation)
 
 
 async def disconnect(ls: DevsyncServer, args: Arguments) -> Answer:
-    session = ls.folders.project(args["folder"]).session
-    ended = settle(session.disconnect())
+    project = ls.folders.project(args["folder"])
+    ended = settle(project.session.disconnect())
     try:
         status = await asyncio.wait_for(ended, _ANSWER_WITHIN_S)
     except (TimeoutError, asyncio.TimeoutError):
-        status = session.status()
-    return status.as_json()
+        status = project.session.status()
+    return ls.folders.status(project, status)
 
 
 def status(ls: DevsyncServer, args: Arguments) -> Answer:
-    return ls.folders.project(args["folder"]).session.status().as_json()
+    project = ls.folders.project(args["folder"])
+    return ls.folders.status(project, project.session.status())
 
 
 def sync(ls: DevsyncServer, args: Arguments) -> Answer:

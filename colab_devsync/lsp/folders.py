@@ -19,6 +19,7 @@ from ..core.events import (
     Mirrored,
     ProblemsChanged,
     Question,
+    Status,
     StatusChanged,
 )
 from ..daemon.hub import Project
@@ -133,7 +134,9 @@ class Folders:
 
         async def operation(job: Job) -> dict[str, Any]:
             try:
-                return await operations.connect_and_mirror(self.open(root), job)
+                project = self.open(root)
+                status = await operations.connect_and_mirror(project, job)
+                return self.status(project, status)
             except DevsyncError:
                 self._connected.discard(root)  # a corrected file is a new chance
                 raise
@@ -156,7 +159,7 @@ class Folders:
         root = self._name(project)
         match event:
             case StatusChanged(status):
-                self._ls.tell(protocol.STATUS, {**status.as_json(), "folder": root})
+                self._ls.tell(protocol.STATUS, self.status(project, status))
             case Mirrored(path, size, ms):
                 body = protocol.MirroredBody(folder=root, path=path, bytes=size, ms=ms)
                 self._ls.tell(protocol.MIRRORED, body)
@@ -164,6 +167,10 @@ class Folders:
                 self._ls.diagnostics.show_conflicts(Path(root), conflicts)
             case ProblemsChanged(problems):
                 self._ls.diagnostics.show_problems(Path(root), problems)
+
+    def status(self, project: Project, status: Status) -> dict[str, Any]:
+        """A status for this client."""
+        return {**status.as_json(), "folder": self._name(project)}
 
     def _name(self, project: Project) -> str:
         """The root as this client calls it; the hub's has symbolic links resolved."""

@@ -9,31 +9,29 @@ from typing import TYPE_CHECKING, Any, Literal
 from .bridge import in_thread, settle
 
 if TYPE_CHECKING:
+    from ..core.events import Status
     from ..daemon.hub import Project
     from .jobs import Job
 
 
-async def connect(
-    project: Project, job: Job, endpoint: str | None = None
-) -> dict[str, Any]:
+async def connect(project: Project, job: Job, endpoint: str | None = None) -> Status:
     job.say("connecting")
     try:
-        status = await settle(project.session.connect(endpoint))
+        return await settle(project.session.connect(endpoint))
     except asyncio.CancelledError:
         # Others who look at this project may still want it online.
         if project.listeners <= 1:
             project.session.disconnect()
         raise
-    return status.as_json()
 
 
 async def connect_and_mirror(
     project: Project, job: Job, endpoint: str | None = None
-) -> dict[str, Any]:
+) -> Status:
     """For editors: the same progress bar shows the first mirror as well."""
     await connect(project, job, endpoint)
     await sync(project, job)
-    return project.session.status().as_json()
+    return project.session.status()
 
 
 async def sync(project: Project, job: Job, *, check: bool = False) -> dict[str, Any]:

@@ -44,6 +44,12 @@ class Process:
 
     async def run(self, project: Project, spec: ExecSpec, *, stdin: bool) -> int:
         """Until the program's end; its exit code."""
+        try:
+            return await self._run(project, spec, stdin=stdin)
+        finally:
+            self._remote.cancel()  # nobody shall wait for a start that failed
+
+    async def _run(self, project: Project, spec: ExecSpec, *, stdin: bool) -> int:
         self._tell("starting")
         starting = project.session.exec(spec, self._on_output)
         try:

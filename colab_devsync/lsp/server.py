@@ -76,8 +76,19 @@ def _is_news(record: logging.LogRecord) -> bool:
 logging.getLogger("pygls.protocol.json_rpc").addFilter(_is_news)
 
 
+class _Futures(dict[int | str, Any]):
+    """pygls cancels what is in it while the callbacks of that remove entries."""
+
+    def items(self) -> Any:
+        return tuple(super().items())
+
+
 class DevsyncProtocol(LanguageServerProtocol):
     """pygls' protocol, made fit for a daemon."""
+
+    def __init__(self, server: LanguageServer, converter: Any) -> None:
+        super().__init__(server, converter)
+        self._request_futures = _Futures()
 
     def handle_message(self, message: RPCMessage) -> None:
         super().handle_message(message)

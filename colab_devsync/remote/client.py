@@ -125,10 +125,11 @@ class AgentClient:
         """Sends and returns. `on_reply` runs exactly once: on the reader thread, or
         here and now if the client is lost."""
         with contextlib.suppress(LinkLost, AgentError):  # then on_reply has it
-            self.write(self.frame(meta, data, on_reply))
+            self.write(self.head(meta, data, on_reply) + data)
 
-    def frame(self, meta: Meta, data: bytes, on_reply: OnReply) -> bytes:
-        """A frame for a bulk stream; its reply comes over the control channel.
+    def head(self, meta: Meta, data: bytes, on_reply: OnReply) -> bytes:
+        """A frame up to its data; the sender lets the data follow, on any stream.
+        The reply comes over the control channel.
 
         Raises (after telling `on_reply`) what the client was lost to.
         """
@@ -136,7 +137,7 @@ class AgentClient:
             if self._lost is None:
                 sequence = next(self._sequence)
                 self._waiting[sequence] = (on_reply, time.monotonic())
-                return wire.encode(sequence, meta, data)
+                return wire.head(sequence, meta, data)
         on_reply(Reply(None, self._lost))
         raise self._lost
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ..errors import LinkLost
 from .client import AgentClient, Reply
 
+BULK_S = 0.1  # while bulk data is on its way
 BUSY_S = 1.0
 IDLE_S = 5.0
 SILENCE_S = 2.2
@@ -31,18 +32,26 @@ class Liveness:
         self,
         client: AgentClient,
         *,
-        is_busy: Callable[[], bool],
+        pace_s: Callable[[], float],
         on_rtt: Callable[[float], None],
     ) -> None:
         self._client = client
-        self._is_busy = is_busy
+        self._pace_s = pace_s
         self._on_rtt = on_rtt
         self._stop = threading.Event()
+        self._measured = threading.Event()
         self.rtt_s: float | None = None  # smoothed
+        self.lowest_s = float("inf")
+        self.queue_delay_s = 0.0  # what the pings wait behind other traffic, smoothed
         self._sent_at = 0.0
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="devsync-liveness", daemon=True).start()
+
+    def await_rtt_s(self) -> float:
+        """The round trip, once the first ping is back; a guess if the link is dead."""
+        self._measured.wait(SILENCE_S)
+        return self.rtt_s or SILENCE_S
 
     def stop(self) -> None:
         self._stop.set()
@@ -56,13 +65,12 @@ class Liveness:
                     LinkLost(f"Nothing was heard from the VM for {silence:.1f} s.")
                 )
                 return
-            pause = BUSY_S if self._is_busy() else IDLE_S
-            if time.monotonic() - self._sent_at >= pause - _TICK_S / 2:
+            if time.monotonic() - self._sent_at >= self._pace_s() - _TICK_S / 2:
                 self._ping()
 
     def _wait_s(self) -> float:
         """Short while an answer is due; else until the next ping."""
-        return _TICK_S if self._client.is_awaiting else BUSY_S
+        return min(_TICK_S if self._client.is_awaiting else BUSY_S, self._pace_s())
 
     def _ping(self) -> None:
         sent = self._sent_at = time.monotonic()
@@ -78,4 +86,7 @@ class Liveness:
         self.rtt_s = (
             rtt_s if self.rtt_s is None else self.rtt_s + (rtt_s - self.rtt_s) / 8
         )
+        self.lowest_s = min(self.lowest_s, rtt_s)
+        self.queue_delay_s = (self.queue_delay_s + rtt_s - self.lowest_s) / 2
+        self._measured.set()
         self._on_rtt(self.rtt_s)

@@ -16,6 +16,8 @@ from colab_devsync.remote.client import Reply
 from tests.agent.conftest import Start
 from tests.agent.driver import PATIENCE_S, Driven, file_entry, tree_of
 
+pytestmark = pytest.mark.few
+
 PIECE = 10_000
 CONTENT = bytes(random.Random(1).randbytes(95_000))
 OFFSETS = list(range(0, len(CONTENT), PIECE))
@@ -189,9 +191,12 @@ def test_several_streams_at_once(agent: Driven, root: Path) -> None:
 
 def test_a_token_opens_once(agent: Driven) -> None:
     token = agent.tokens[0]
+    answered = threading.Event()
     with connect(agent, token) as first:
-        ping = agent.client.frame({"op": "list"}, b"", lambda reply: None)
-        first.sendall(ping)
+        first.sendall(
+            agent.client.frame({"op": "list"}, b"", lambda reply: answered.set())
+        )
+        assert answered.wait(PATIENCE_S)
         with connect(agent, token) as second:
             assert second.recv(1) == b""
 
@@ -204,7 +209,6 @@ def test_wrong_and_short_tokens_are_shown_out(agent: Driven) -> None:
         assert stream.recv(1) == b""
 
 
-@pytest.mark.few
 def test_who_shows_no_token_is_shown_out(start: Start) -> None:
     fault = "import colab_devsync_agent.listener as l; l._PATIENCE_S = 0.2"
     agent = start(fault=fault)

@@ -91,7 +91,7 @@ def pair() -> Iterator[Pair]:
 
 
 def watch(pair: Pair, samples: list[float]) -> Liveness:
-    liveness = Liveness(pair.client, is_busy=lambda: True, on_rtt=samples.append)
+    liveness = Liveness(pair.client, pace_s=lambda: 1.0, on_rtt=samples.append)
     liveness.start()
     return liveness
 
@@ -142,7 +142,7 @@ def test_pings_measure_the_round_trip(pair: Pair) -> None:
     measured = threading.Event()
     liveness = Liveness(
         pair.client,
-        is_busy=lambda: True,
+        pace_s=lambda: 1.0,
         on_rtt=lambda rtt_s: (samples.append(rtt_s), measured.set()),  # type: ignore[func-returns-value]
     )
     liveness.start()

@@ -15,6 +15,8 @@ from colab_devsync.agent import hashing, wire
 from colab_devsync.errors import ProtocolMismatch, RemoteRefused
 from tests.agent.driver import Driven, file_entry, tree_of
 
+pytestmark = pytest.mark.few
+
 OLD, NEW = b"old\n", b"new\n"
 RACE_S = 1.5
 
@@ -137,7 +139,6 @@ class Swapper:
                 os.unlink(self._link)
 
 
-@pytest.mark.few
 def test_folders_that_become_links_meanwhile(
     agent: Driven, root: Path, tmp_path: Path
 ) -> None:

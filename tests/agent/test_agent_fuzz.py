@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from colab_devsync.agent import wire
-from colab_devsync.errors import AgentCrashed, AgentError, ProtocolMismatch
+from colab_devsync.errors import (
+    AgentCrashed,
+    AgentError,
+    DevsyncError,
+    ProtocolMismatch,
+)
 from colab_devsync.remote.bootstrap import command, payload
 from tests.agent.conftest import Start
 from tests.agent.driver import PATIENCE_S, Driven, file_entry, tree_of
@@ -107,9 +113,18 @@ def test_a_clean_end_is_silent(root: Path, python: str) -> None:
 
 @pytest.mark.few
 def test_the_client_is_told_the_last_words(agent: Driven) -> None:
+    lost: list[DevsyncError] = []
+    told = threading.Event()
+
+    def on_lost(error: DevsyncError) -> None:
+        lost.append(error)
+        told.set()
+
+    agent.client.on_lost = on_lost
     agent.client.write(b"garbage in the place of a frame")
-    with pytest.raises(AgentCrashed, match="colab-devsync agent: a frame announces"):
-        agent.put("a", b"")
+    assert told.wait(PATIENCE_S)
+    assert isinstance(lost[0], AgentCrashed)
+    assert "colab-devsync agent: a frame announces" in lost[0].message
     assert agent.died() == 70
 
 

@@ -11,6 +11,8 @@ from colab_devsync.errors import Busy, ProtocolMismatch
 from tests.agent.conftest import Start
 from tests.agent.driver import digest_of, file_entry, tree_of
 
+pytestmark = pytest.mark.few
+
 OLD, NEW = b"old\n", b"new\n"
 OLD_HASH = hashing.of_bytes(OLD)
 

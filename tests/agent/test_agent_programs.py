@@ -17,6 +17,8 @@ import pytest
 from colab_devsync.agent import wire
 from tests.agent.driver import PATIENCE_S, Driven
 
+pytestmark = pytest.mark.few
+
 
 class Program:
     """The client's end of one `exec`."""
@@ -102,7 +104,6 @@ def test_output_is_exact_and_apart(agent: Driven, python: str) -> None:
     ("script", "code"),
     [("exit 0", 0), ("exit 41", 41), ("kill -9 $$", 137), ("kill -INT $$", 130)],
 )
-@pytest.mark.few
 def test_exit_codes_and_signals(agent: Driven, script: str, code: int) -> None:
     with shell(agent, script) as program:
         assert program.finish() == (code, b"", b"")
@@ -121,7 +122,6 @@ def test_input_and_its_end(agent: Driven) -> None:
         assert (code, bytes(echoed) + rest) == (0, data)
 
 
-@pytest.mark.few
 def test_input_nobody_wants_is_dropped(agent: Driven) -> None:
     with shell(agent, "exec 0<&-; echo up; read x < /dev/null; exit 3") as program:
         program.tell("input", bytes(1_000_000))
@@ -129,7 +129,6 @@ def test_input_nobody_wants_is_dropped(agent: Driven) -> None:
         assert program.finish()[0] == 3
 
 
-@pytest.mark.few
 def test_folder_and_environment(agent: Driven, root: Path) -> None:
     agent.put("sub/a", b"")
     fields = {"cwd": "sub", "env": {"WANDB_MODE": "offline"}}
@@ -138,7 +137,6 @@ def test_folder_and_environment(agent: Driven, root: Path) -> None:
     assert out == [str(root / "sub"), "offline", os.environ["PATH"], ""]
 
 
-@pytest.mark.few
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -199,7 +197,6 @@ def test_when_the_agent_ends_so_do_its_programs(agent: Driven) -> None:
         assert ended(program.pid)
 
 
-@pytest.mark.few
 def test_hanging_up_on_a_program_that_does_not_read(agent: Driven) -> None:
     program = shell(agent, "echo up; exec sleep 60")
     assert program.next().data == b"up\n"
@@ -208,7 +205,6 @@ def test_hanging_up_on_a_program_that_does_not_read(agent: Driven) -> None:
     assert ended(program.pid)
 
 
-@pytest.mark.few
 def test_a_slow_reader_loses_nothing(agent: Driven, python: str) -> None:
     """The program ends long before its output is taken."""
     size = 30_000_000
@@ -221,7 +217,6 @@ def test_a_slow_reader_loses_nothing(agent: Driven, python: str) -> None:
     assert (code, len(first.data) + len(out), err) == (0, size, b"end")
 
 
-@pytest.mark.few
 def test_output_nobody_reads_stays_in_the_program(agent: Driven, python: str) -> None:
     def memory_kib() -> int:
         status = Path(f"/proc/{agent.process.pid}/status").read_text()
@@ -242,7 +237,6 @@ def test_output_nobody_reads_stays_in_the_program(agent: Driven, python: str) ->
         assert agent.put("a", b"") == wire.OK  # and the agent has time for others
 
 
-@pytest.mark.few
 def test_a_grandchild_that_keeps_the_pipe_does_not_hold_up_the_exit(
     agent: Driven, python: str
 ) -> None:

@@ -9,6 +9,8 @@ import socket
 import stat
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,22 @@ def test_the_daemon_ends_a_while_after_the_last_client(place: Place) -> None:
         assert editor.leave() == 0
     place.wait_daemon_gone(5)
     assert place.sockets() == []
+
+
+def test_a_project_nobody_looks_at_is_closed_while_the_daemon_lives(
+    place: Place, project: Path
+) -> None:
+    place.env["COLAB_DEVSYNC_LINGER_S"] = "0.3"
+    with place.editor() as editor:
+        editor.initialize()
+        assert place.run("status", cwd=project).returncode == 0
+        deadline, pause = time.monotonic() + 10, threading.Event()
+        while editor.request("colabDevsync/daemon", {})["projects"]:
+            assert time.monotonic() < deadline
+            pause.wait(0.02)
+        # Whoever comes back gets a new session.
+        assert place.run("status", cwd=project).returncode == 0
+        assert editor.request("colabDevsync/daemon", {})["projects"]
 
 
 def test_daemon_stop_returns_when_it_has_ended(place: Place) -> None:

@@ -118,6 +118,23 @@ def test_two_editors_and_a_terminal_share_one_session(
         assert (remote.root / "train.py").read_text() == "print('still')\n"
 
 
+def test_a_project_opened_through_a_link_keeps_the_name_the_editor_knows(
+    place: Place, here: Path, remote: Remote, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(here)
+    with place.editor() as editor:
+        editor.initialize(link)
+        status = editor.wait_for("colabDevsync/status", is_online)
+        assert status["folder"] == str(link)
+        editor.wait_for("$/progress", lambda p: p["value"]["kind"] == "end")
+        heard = len(editor.said)
+        editor.save(link / "train.py", "print('linked')\n")
+        body = editor.wait_for("colabDevsync/mirrored", start=heard)
+        assert (body["folder"], body["path"]) == (str(link), "train.py")
+        assert editor.command("status")["folder"] == str(link)
+
+
 def test_a_conflict_is_shown_and_decided(
     place: Place, here: Path, remote: Remote
 ) -> None:
@@ -245,9 +262,14 @@ def test_shutdown_does_not_wait_for_a_job(
 ) -> None:
     with place.editor() as editor:
         job = hanging_connect(editor, here, remote, silent_host)
+        waiting = editor.start_request("colabDevsync/wait", {"job": job})
+        slow = {"command": "devsync.disconnect", "arguments": []}
+        pending = editor.start_request("workspace/executeCommand", slow)
         began = time.monotonic()
         assert editor.leave() == 0
         assert time.monotonic() - began < 2
+        assert waiting.result(1)["state"] == "cancelled"
+        assert pending.done()
         final = editor.wait_for("colabDevsync/job", lambda b: b["state"] != "progress")
         assert (final["job"], final["state"]) == (job, "cancelled")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.place import Place
-from tests.e2e.wire_client import RpcError
+from tests.e2e.wire_client import LSP, RpcError
 
 BROKEN = '[link]\nprovider = "sandbox"\nhosst = "x"\n\n[sync]\nmode = "miror"\n'
 GOOD = '[link]\nprovider = "sandbox"\n'
@@ -201,3 +201,28 @@ def test_closing_the_pipe_ends_the_process(place: Place) -> None:
         assert editor.process.stdin is not None
         editor.process.stdin.close()
         assert editor.process.wait(10) == 0
+
+
+def test_what_editors_add_to_the_command_is_accepted(place: Place) -> None:
+    for extra in (["--stdio"], ["--stdio", "--profile", "p", "--clientProcessId=1"]):
+        with place.editor(argv=[*LSP, *extra]) as editor:
+            editor.initialize()
+            assert editor.leave() == 0
+
+
+def test_one_of_several_projects_must_be_named(
+    place: Place, project: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".colabremote.toml").write_text(GOOD)
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        assert editor.command("status")["folder"] == str(project)
+        event = {"added": [{"uri": other.as_uri(), "name": "other"}], "removed": []}
+        editor.notify("workspace/didChangeWorkspaceFolders", {"event": event})
+        with pytest.raises(RpcError, match="2 projects here") as caught:
+            editor.command("status")
+        assert "folder" in caught.value.data["hint"]
+        for folder in (str(other), other.as_uri(), (other / "a.py").as_uri()):
+            assert editor.command("status", {"folder": folder})["folder"] == str(other)
