@@ -55,6 +55,7 @@ class Agent:
         self._programs = Programs()
         self._changes = _Worker("devsync-tree", self._serve)
         self._looks = _Worker("devsync-look", self._serve)
+        self._batches = _Worker("devsync-batch", self._serve, limit=8)
 
     def run(self) -> None:
         """Serves until the client hangs up. WireError if it breaks the protocol."""
@@ -221,6 +222,11 @@ class Agent:
         try:
             for frame in iter(lambda: wire.read_frame(reader), None):
                 self._heard = time.monotonic()
+                if frame.meta.get("op") == "put":
+                    # Many small files: one thread is faster than many that hand
+                    # the interpreter to one another at every system call.
+                    self._batches.put(frame)
+                    continue
                 if frame.meta.get("op") == "exec":
                     root = self.session.tree.root
                     self._programs.run(frame.meta, root, reader, _Sender(connection))
@@ -242,9 +248,11 @@ class _Session(NamedTuple):
 class _Worker:
     """One thread that serves frames in order."""
 
-    def __init__(self, name: str, serve: Callable[[wire.Frame], None]) -> None:
+    def __init__(
+        self, name: str, serve: Callable[[wire.Frame], None], limit: int = 0
+    ) -> None:
         self._serve = serve
-        self._queue: "queue.Queue[wire.Frame]" = queue.Queue()
+        self._queue: "queue.Queue[wire.Frame]" = queue.Queue(limit)
         self.put = self._queue.put
         threading.Thread(target=self._run, name=name, daemon=True).start()
 

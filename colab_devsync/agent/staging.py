@@ -79,7 +79,8 @@ class Staging:
         if isinstance(payload, Part):
             fd = os.open(payload.name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self.fd)
             return Content(payload.name, fd)
-        return self._written(lambda write: write(payload))
+        found = hashing.of_bytes(payload)  # in memory, not read back from the disk
+        return self._written(lambda write: write(payload))._replace(known_hash=found)
 
     def patched(self, payload: Payload, base_fd: int, size: int) -> "Content":
         """A file that a delta makes of a base. DeltaError."""
@@ -116,11 +117,12 @@ class Staging:
         except FileNotFoundError:
             pass
 
-    def discard(self, step: "Union[Content, Staged]") -> None:
-        """Closes a file and removes it, if it has not been renamed to its name."""
+    def discard(self, step: "Union[Content, Staged]", renamed: bool = False) -> None:
+        """Closes a file and removes it, unless it has been renamed to its name."""
         if step.fd >= 0:
             os.close(step.fd)
-        self.remove(step.temporary)
+        if not renamed:
+            self.remove(step.temporary)
 
     # --- to its name --------------------------------------------------------------
 
@@ -173,8 +175,12 @@ class Content(NamedTuple):
 
     temporary: str
     fd: int
+    known_hash: str = ""
 
     def hash(self) -> str:
+        """Of what is in the file; read, unless it was hashed on its way there."""
+        if self.known_hash:
+            return self.known_hash
         os.lseek(self.fd, 0, os.SEEK_SET)
         with os.fdopen(os.dup(self.fd), "rb", buffering=0) as stream:
             return hashing.of_stream(stream)

@@ -109,16 +109,19 @@ class Tree:
 
     def _put(self, batch: List[Tuple[Entry, Payload]], durable: bool) -> List[Result]:
         steps: List[Step] = []
+        results: List[Result] = []
         with Folders(self._root_fd) as folders:
             try:
                 for entry, payload in batch:
                     step = partial(self._stage, entry, payload, folders)
                     steps.append(guarded(step))
-                return self._finish(steps, durable)
+                results = self._finish(steps, durable)
             finally:
-                for done in steps:
+                for index, done in enumerate(steps):
                     if isinstance(done, Staged):
-                        self.staging.discard(done)
+                        renamed = bool(results) and results[index][0] == wire.OK
+                        self.staging.discard(done, renamed)
+        return results
 
     def _stage(self, entry: Entry, payload: Payload, folders: Folders) -> Step:
         target = self._target(entry, folders)

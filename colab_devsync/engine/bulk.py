@@ -91,6 +91,9 @@ class Bulk:
         queue_delay_s: Callable[[], float],
     ) -> None:
         self.queue_delay_s = queue_delay_s
+        # Reading many small files is the interpreter's work: taking turns is faster
+        # than threads that hand it to one another at every system call.
+        self.turn = threading.Lock()
         self._client = client
         self._open_streams = open_streams
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -199,6 +202,11 @@ class Lane:
         self._bulk = bulk
         self._client = client
         self._stream = stream
+
+    @property
+    def turn(self) -> threading.Lock:
+        """To be held while computing, not while sending."""
+        return self._bulk.turn
 
     def put_next(self, job: Job) -> None:
         self._bulk.put_next(job)

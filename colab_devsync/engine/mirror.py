@@ -72,6 +72,7 @@ class Mirror:
         self.conflicts = ConflictBook(root, store, loop)
         self.deletions = Deletions(self)
         self._dirty: dict[str, _Hint] = {}
+        self._parked: dict[str, _Hint] = {}  # wait for a flight to land
         self._later: set[str] = set()  # wait for a timer
         self._forced: set[str] = set()  # send even if nothing changed here
         self._extra: dict[
@@ -166,6 +167,7 @@ class Mirror:
         )
 
     def pending(self) -> int:
+        # What is parked is on its way as well.
         on_files = len(self._dirty) + len(self.dispatch) + len(self._later)
         return on_files + len(self.deletions)
 
@@ -208,7 +210,10 @@ class Mirror:
         if not self.dispatch.has_room():
             return []
         for path, hint in list(self._dirty.items()):
-            if self.dispatch.must_wait(path) or self._blocked_by_file(path):
+            if self.dispatch.must_wait(path):
+                self._parked[path] = self._dirty.pop(path)
+                continue
+            if self._blocked_by_file(path):
                 continue
             del self._dirty[path]
             item = self._item(path, hint)
@@ -265,6 +270,9 @@ class Mirror:
     def _ended(self, outcomes: Sequence[Outcome]) -> None:
         done = [one for one in outcomes if one.status == "ok" and one.known is not None]
         self._acknowledge(done)
+        for one in outcomes:
+            if one.item.path in self._parked:
+                self._dirty[one.item.path] = self._parked.pop(one.item.path)
         for one in outcomes:
             if one.status == "ok":
                 self._report(one)

@@ -177,7 +177,8 @@ class SmallBatch:
         self._size = 0
 
     def run(self, lane: Lane) -> None:
-        steps = [prepare(self._root, item) for item in self._items]
+        with lane.turn:
+            steps = [prepare(self._root, item) for item in self._items]
         ready = [step for step in steps if isinstance(step, Ready)]
         ended = [step for step in steps if isinstance(step, Outcome)]
         if ended:

@@ -325,6 +325,9 @@ def test_lsp_in_process_serves_one_editor(
     argv = (sys.executable, "-m", "colab_devsync", "lsp", "--in-process")
     with Editor(place.env, cwd=here, argv=argv) as editor:
         editor.initialize(here)
+        editor.wait_for("$/progress", lambda p: p["value"]["kind"] == "end")
+        editor.save(here / "train.py", "print('two')\n")
         editor.wait_for("colabDevsync/mirrored")
+        assert (remote.root / "train.py").read_text() == "print('two')\n"
         assert editor.leave() == 0
     assert not place.runtime.exists() or place.daemon_pids() == []
