@@ -87,7 +87,12 @@ class Parts:
             return sorted(arriving.ranges.items())
 
     def add(
-        self, entry: Entry, size: int, offset: int, piece: bytes
+        self,
+        entry: Entry,
+        size: int,
+        offset: int,
+        piece: bytes,
+        durable: bool = True,
     ) -> Optional[Result]:
         """Stores a piece of a payload of `size` bytes; the result if it was the last.
 
@@ -112,7 +117,7 @@ class Parts:
                 return None
             arriving.finish(size)
         try:
-            return self._tree.put_assembled(entry, name)
+            return self._tree.put_assembled(entry, name, durable)
         finally:
             with self._lock:
                 del self._arriving[name]

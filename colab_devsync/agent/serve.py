@@ -163,8 +163,13 @@ class Agent:
     def _op_part(self, frame: wire.Frame) -> Answer:
         entry = wire.entries_of({"entries": [frame.meta["entry"]]})[0]
         size, offset = int(frame.meta["size"]), int(frame.meta["offset"])
-        piece = wire.inflate(frame)
-        return {"result": self.session.parts.add(entry, size, offset, piece)}, b""
+        durable = bool(frame.meta.get("durable", True))
+        if not durable:
+            self.session.unsynced.mark()
+        result = self.session.parts.add(
+            entry, size, offset, wire.inflate(frame), durable
+        )
+        return {"result": result}, b""
 
     def _op_have(self, frame: wire.Frame) -> Answer:
         entry = wire.entries_of({"entries": [frame.meta["entry"]]})[0]

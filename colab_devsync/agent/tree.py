@@ -100,10 +100,10 @@ class Tree:
 
         return guarded(judge)
 
-    def put_assembled(self, entry: Entry, name: str) -> Result:
+    def put_assembled(self, entry: Entry, name: str, durable: bool) -> Result:
         """Puts a payload that was assembled in the staging folder from parts."""
         try:
-            return self._put([(entry, Part(name))], durable=True)[0]
+            return self._put([(entry, Part(name))], durable)[0]
         finally:
             self.staging.remove(name)
 

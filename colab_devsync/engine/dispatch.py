@@ -58,6 +58,7 @@ class Dispatch:
         self._flights: dict[str, _Flight] = {}
         self._control_bytes = 0
         self._uplink: Uplink | None = None
+        self._is_unsynced = False
         self.wave = Wave()
 
     # --- what is on its way -------------------------------------------------------
@@ -113,7 +114,15 @@ class Dispatch:
                 LargeFile(self._root, item, self._store, self._deliver, self._progress)
             )
 
+    def settle(self) -> None:
+        """At rest: the next wave counts anew, and the VM writes bulk data to disk."""
+        self.wave = Wave()
+        if self._is_unsynced and self._uplink is not None:
+            self._is_unsynced = False
+            self._uplink.client.send({"op": "sync"}, b"", lambda reply: None)
+
     def _take_off(self, items: Iterable[Item]) -> None:
+        self._is_unsynced = True
         for item in items:
             self._flights[item.path] = _Flight(by_bulk=True)
 

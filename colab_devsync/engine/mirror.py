@@ -20,7 +20,7 @@ from ..core.plan import Known, LocalStat, accept_set
 from . import tree
 from .conflicts import ConflictBook
 from .deletions import Deletions
-from .dispatch import Dispatch, Wave
+from .dispatch import Dispatch
 from .loop import EngineLoop
 from .store import Store
 from .survey import Findings
@@ -203,7 +203,7 @@ class Mirror:
         if items:
             self.dispatch.send(items, self.uplink)
         elif self.dispatch.wave.files_total and self.is_at_rest():
-            self.dispatch.wave = Wave()
+            self.dispatch.settle()
 
     def _collect(self) -> list[Item]:
         items = []

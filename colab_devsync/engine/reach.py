@@ -19,8 +19,9 @@ from ..core.config import Config
 from ..core.endpoint import apply_endpoint
 from ..core.events import Ask, LinkState
 from ..errors import DevsyncError, LinkLost
-from ..link.providers import open_link
 from ..link.base import Link
+from ..link.hostkeys import pins_of
+from ..link.providers import open_link
 from . import places
 from .connector import Connector, Report
 from .loop import EngineLoop
@@ -99,6 +100,11 @@ class Reach:
         if endpoint is not None and endpoint != self._endpoint:
             self.go_offline()
             self._endpoint, self.config = endpoint, None
+
+    def forget_host_key(self) -> None:
+        """Drops the pin. ConfigError if the configuration cannot be read."""
+        _, store = self._open()
+        pins_of(store.folder).forget(self._profile)
 
     def _open(self) -> tuple[Config, Store]:
         if self.config is None:

@@ -36,7 +36,7 @@ from .process import ExecSpec, OnOutput, RemoteProcess
 from .reach import Reach
 from .resolve import keep_local, keep_remote
 from .surveyor import Surveyor
-from .sync_job import SyncJob
+from .sync_job import SyncJob, Syncs
 from .teller import Teller
 from .uplink import Uplink
 from .watcher import Watcher
@@ -44,7 +44,6 @@ from .watcher import Watcher
 __all__ = ["ExecSpec", "RemoteProcess", "Session"]
 
 _REST_FOR_EXEC_S = 10.0
-_CANCEL_LOOK_S = 0.1
 
 
 class Session:
@@ -66,8 +65,7 @@ class Session:
         self._watcher: Watcher | None = None
         self._watch_problem: Problem | None = None
         self._is_new_vm = False
-        self._at_rest: list[Callable[[], None]] = []
-        self._syncs: list[SyncJob] = []
+        self._syncs = Syncs(self._loop)
         self._teller = Teller(emit, self._loop, self._compose())
         self._loop.start()
 
@@ -87,6 +85,16 @@ class Session:
 
             self._reach.use_endpoint(endpoint)
             self._reach.when_online(then)
+
+        return self._loop.submit(work)
+
+    def forget_host_key(self) -> Future[None]:
+        """The next connect asks about the VM's host key anew."""
+
+        def work(future: Future[None]) -> None:
+            self._go_offline()
+            self._reach.forget_host_key()
+            future.set_result(None)
 
         return self._loop.submit(work)
 
@@ -124,8 +132,7 @@ class Session:
 
         def work(future: Future[SyncResult]) -> None:
             job = SyncJob(future, check, progress, cancel)
-            self._syncs.append(job)
-            self._begin_sync(job)
+            self._syncs.begin(job, self._reach, self._surveyor, self._open_mirror)
 
         return self._loop.submit(work)
 
@@ -170,7 +177,7 @@ class Session:
                 if error is not None:
                     future.set_exception(error)
                 else:
-                    self._when_at_rest(start, _REST_FOR_EXEC_S)
+                    self._syncs.when_at_rest(start, _REST_FOR_EXEC_S)
 
             self._reach.when_online(then)
 
@@ -243,8 +250,7 @@ class Session:
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher = None
-        for job in self._syncs:
-            job.fail(LinkLost("The connection was closed."))
+        self._syncs.fail(LinkLost("The connection was closed."))
 
     def _reload(self) -> None:
         """Takes over a changed configuration; a broken one changes nothing."""
@@ -307,7 +313,7 @@ class Session:
         self._surveyor.is_blind = problem is not None
         self._surveyor.start()
 
-    # --- surveys and syncs --------------------------------------------------------
+    # --- surveys ------------------------------------------------------------------
 
     def _brief(self) -> survey.Brief:
         assert self._reach.config is not None
@@ -326,65 +332,22 @@ class Session:
     def _apply(self, found: survey.Findings) -> None:
         """A check only looks: unless somebody else sends, nothing is taken over."""
         uplink = self._reach.uplink
-        if self._mirror is None or any(job.is_checking for job in self._syncs):
+        if self._mirror is None or self._syncs.is_checking:
             return
         self._mirror.apply(found, torn=uplink is not None and uplink.hello.torn)
 
-    def _begin_sync(self, job: SyncJob) -> None:
-        def online(error: DevsyncError | None) -> None:
-            if error is not None:
-                job.fail(error)
-                return
-            mirror = self._open_mirror()
-            job.start(mirror)
-            mirror.retry_refused()
-            self._surveyor.start(surveyed)
-
-        def surveyed(found: survey.Findings) -> None:
-            if isinstance(found.failure, LinkLost) and self._reach.is_wanted:
-                self._begin_sync(job)  # the link went down meanwhile: once more
-            elif found.failure is not None:
-                job.fail(found.failure)
-            else:
-                job.note_survey(self._open_mirror(), found)
-
-        self._reach.when_online(online)
-
     def _after_batch(self) -> None:
-        mirror = self._mirror
-        if mirror is not None:
-            mirror.pump()
-            self._advance_syncs(mirror)
-            if self._at_rest and mirror.is_at_rest() and not self._surveyor.is_at_work:
-                waiting, self._at_rest = self._at_rest, []
-                for then in waiting:
-                    then()
+        if self._mirror is not None:
+            self._mirror.pump()
+            self._syncs.advance(self._mirror, self._surveyor.is_at_work)
         self._teller.tell(self._compose())
-
-    def _advance_syncs(self, mirror: Mirror) -> None:
-        for job in self._syncs:
-            job.advance(mirror)
-        self._syncs = [job for job in self._syncs if not job.future.done()]
-        if any(job.cancel for job in self._syncs):
-            self._loop.after(_CANCEL_LOOK_S, lambda: None)  # looks at them again
-
-    def _when_at_rest(self, then: Callable[[], None], limit_s: float) -> None:
-        waiting = [then]
-
-        def once() -> None:
-            if waiting:
-                waiting.pop()()
-
-        self._at_rest.append(once)
-        self._loop.after(limit_s, once)
 
     def _step_failed(self, exc: Exception) -> None:
         """A bug: whoever waits learns of it instead of waiting for ever."""
         error = DevsyncError(
             f"colab-devsync failed inside: {exc!r}.", "See the log file."
         )
-        for job in self._syncs:
-            job.fail(error)
+        self._syncs.fail(error)
         self._reach.message = str(error)
 
     # --- telling and asking -------------------------------------------------------

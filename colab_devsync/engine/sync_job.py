@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 
 from ..core.events import OnProgress, Problem, Progress, SyncResult
-from ..errors import DevsyncError, NotFlushed, UnsafePlan
+from ..errors import DevsyncError, LinkLost, NotFlushed, UnsafePlan
+from .loop import EngineLoop
 from .mirror import Mirror, Tally
+from .reach import Reach
 from .survey import Findings
+from .surveyor import Surveyor
 
 _PROGRESS_S = 0.1
+_CANCEL_LOOK_S = 0.1
 
 
-@dataclass
+@dataclass(eq=False)
 class SyncJob:
     future: Future[SyncResult]
     check: bool = False
@@ -105,6 +110,77 @@ class SyncJob:
             seconds=time.monotonic() - self.started,
         )
         self.future.set_result(result)
+
+
+class Syncs:
+    """The syncs that somebody waits for, and who else waits for rest."""
+
+    def __init__(self, loop: EngineLoop) -> None:
+        self._loop = loop
+        self._jobs: list[SyncJob] = []
+        self._at_rest: list[Callable[[], None]] = []
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether one of them only looks."""
+        return any(job.is_checking for job in self._jobs)
+
+    def begin(
+        self,
+        job: SyncJob,
+        reach: Reach,
+        surveyor: Surveyor,
+        open_mirror: Callable[[], Mirror],
+    ) -> None:
+        """Online first, then a survey, then rest."""
+
+        def online(error: DevsyncError | None) -> None:
+            if error is not None:
+                job.fail(error)
+                return
+            mirror = open_mirror()
+            job.start(mirror)
+            mirror.retry_refused()
+            surveyor.start(surveyed)
+
+        def surveyed(found: Findings) -> None:
+            if isinstance(found.failure, LinkLost) and reach.is_wanted:
+                self.begin(job, reach, surveyor, open_mirror)  # went down meanwhile
+            elif found.failure is not None:
+                job.fail(found.failure)
+            else:
+                job.note_survey(open_mirror(), found)
+
+        if job not in self._jobs:
+            self._jobs.append(job)
+        reach.when_online(online)
+
+    def advance(self, mirror: Mirror, is_surveying: bool) -> None:
+        """After every batch of steps."""
+        for job in self._jobs:
+            job.advance(mirror)
+        self._jobs = [job for job in self._jobs if not job.future.done()]
+        if any(job.cancel for job in self._jobs):
+            self._loop.after(_CANCEL_LOOK_S, lambda: None)  # looks at them again
+        if self._at_rest and mirror.is_at_rest() and not is_surveying:
+            waiting, self._at_rest = self._at_rest, []
+            for then in waiting:
+                then()
+
+    def when_at_rest(self, then: Callable[[], None], limit_s: float) -> None:
+        """Runs `then` when nothing is on its way any more, or after `limit_s`."""
+        waiting = [then]
+
+        def once() -> None:
+            if waiting:
+                waiting.pop()()
+
+        self._at_rest.append(once)
+        self._loop.after(limit_s, once)
+
+    def fail(self, error: DevsyncError) -> None:
+        for job in self._jobs:
+            job.fail(error)
 
 
 def _obstacle(mirror: Mirror) -> DevsyncError | None:

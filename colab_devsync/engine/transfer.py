@@ -220,6 +220,8 @@ class LargeFile:
         self._is_over = False
         self._sent = 0
         self._arrived = 0
+        # Only what replaces a version must be on disk before it has the name.
+        self._is_durable = bool(item.base)
 
     def run(self, lane: Lane) -> None:
         try:
@@ -293,7 +295,7 @@ class LargeFile:
             payload,
             signature,
         )
-        meta = {"op": "put", "entries": [ready.entry], "durable": True}
+        meta = {"op": "put", "entries": [ready.entry], "durable": self._is_durable}
         self._sent = lane.send(
             meta, payload, lambda reply: self.end(*finish([ready], reply, self._sent))
         )
@@ -342,6 +344,7 @@ class LargeFile:
                 self._note_arrived(len(piece))
 
         meta = {"op": "part", "entry": entry, "size": known.stat.size, "offset": offset}
+        meta["durable"] = self._is_durable
         size = lane.send(meta, piece, replied)
         with self._lock:
             self._sent += size

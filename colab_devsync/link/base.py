@@ -16,6 +16,9 @@ class Stream(Protocol):
     def write(self, data: bytes | memoryview) -> None:
         """All of `data`; blocks while the window is full. LinkLost on a dead link."""
 
+    def close_write(self) -> None:
+        """No more will be written; reading goes on."""
+
     def close(self) -> None:
         """Idempotent; wakes a blocked reader."""
 
