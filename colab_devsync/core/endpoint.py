@@ -90,7 +90,7 @@ def _from_url(link: LinkConfig, text: str) -> LinkConfig:
         raise _not_understood(text)
     if "via" in query:
         raise ConfigError(
-            "This connect string goes through a relay, which this version cannot use yet.",
+            "This connect string goes through a relay; this version has none yet.",
             "Use a `direct` link.",
         )
     pin = query.get("hk", [link.host_key])[0]

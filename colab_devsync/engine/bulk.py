@@ -145,7 +145,7 @@ class Bulk:
             except DevsyncError as exc:
                 self._client.lose(exc)
                 job.fail(exc)
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - logged and reported
                 _log.exception("a bulk job failed")
                 job.fail(DevsyncError(f"A transfer failed: {exc!r}."))
 

@@ -76,7 +76,7 @@ class Connector:
             return Report(open_uplink(self._target, self._ask, _TIMEOUT_S))
         except DevsyncError as exc:
             return Report(None, exc, is_final=not isinstance(exc, _TRANSIENT))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - logged and reported
             _log.exception("connecting failed in an unforeseen way")
             return Report(
                 None, DevsyncError(f"Connecting failed: {exc!r}."), is_final=True

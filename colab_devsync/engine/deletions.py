@@ -27,7 +27,7 @@ _CHUNK = 1000  # paths per frame
 _ROOT_KEY = "root"
 
 AskDelete = Callable[[str, Sequence[str], Callable[[bool], None]], None]
-"""(objection, paths, answer): asks a person, elsewhere; `answer` on the engine thread."""
+"""(objection, paths, answer): asks a person elsewhere, answers on the engine thread."""
 
 
 class Deletions:

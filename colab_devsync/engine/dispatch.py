@@ -13,9 +13,10 @@ from pathlib import Path
 from ..agent import wire
 from ..core.plan import SMALL
 from ..remote.client import Reply
+from .large_file import LargeFile
 from .loop import EngineLoop
 from .store import Store
-from .transfer import Item, LargeFile, Outcome, Ready, SmallBatch, finish, prepare
+from .transfer import Item, Outcome, Ready, SmallBatch, finish, prepare
 from .uplink import Uplink
 
 _FEW = 64  # files; more go over the bulk streams

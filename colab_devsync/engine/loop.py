@@ -118,6 +118,6 @@ class EngineLoop:
     def _do(self, step: Step) -> None:
         try:
             step()
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - logged and reported
             _log.exception("an engine step failed")
             self._on_failure(exc)

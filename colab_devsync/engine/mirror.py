@@ -324,7 +324,7 @@ class Mirror:
             self.problems[path] = Problem(
                 path,
                 f"{path}: not on the VM: {one.reason}.",
-                "It is tried again at the next save, `colab-devsync sync` or reconnect.",
+                "Tried again at the next save, `colab-devsync sync` or reconnect.",
                 "error",
             )
 

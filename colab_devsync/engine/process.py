@@ -102,3 +102,23 @@ class RemoteProcess:
             elif frame.meta["op"] == "exit":
                 return int(frame.meta["code"])
         raise LinkLost("The link was lost; the program on the VM was ended.")
+
+
+def start_program(
+    open_stream: Callable[[], Stream],
+    spec: ExecSpec,
+    on_output: OnOutput,
+    future: Future[RemoteProcess],
+) -> None:
+    """Starts a program on a thread made for it, since that takes two round trips."""
+
+    def run() -> None:
+        try:
+            process = RemoteProcess(open_stream(), on_output)
+            process.start(spec)
+        except DevsyncError as exc:
+            future.set_exception(exc)
+        else:
+            future.set_result(process)
+
+    threading.Thread(target=run, name="devsync-exec-start", daemon=True).start()

@@ -19,7 +19,7 @@ from ..core.config import Config
 from ..core.endpoint import apply_endpoint
 from ..core.events import Ask, LinkState
 from ..errors import DevsyncError, LinkLost
-from ..link.base import Link
+from ..link.base import Link, Stream
 from ..link.hostkeys import pins_of
 from ..link.providers import open_link
 from . import places
@@ -76,6 +76,13 @@ class Reach:
         self._active = time.monotonic()
         if self._connector is not None:
             self._connector.hurry()
+
+    def open_stream(self) -> Stream:
+        """A stream of one's own to the agent; any thread. LinkLost."""
+        uplink = self.uplink
+        if uplink is None:
+            raise LinkLost("The link was lost.", "Try again when it is back.")
+        return uplink.open_stream()
 
     # --- going online -------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from .deletions import remember_root
 from .files_changed import expand
 from .loop import EngineLoop
 from .mirror import Mirror
-from .process import ExecSpec, OnOutput, RemoteProcess
+from .process import ExecSpec, OnOutput, RemoteProcess, start_program
 from .reach import Reach
 from .resolve import keep_local, keep_remote
 from .surveyor import Surveyor
@@ -166,12 +166,7 @@ class Session:
 
         def work(future: Future[RemoteProcess]) -> None:
             def start() -> None:
-                threading.Thread(
-                    target=_start_program,
-                    args=(self._reach.uplink, spec, on_output, future),
-                    name="devsync-exec-start",
-                    daemon=True,
-                ).start()
+                start_program(self._reach.open_stream, spec, on_output, future)
 
             def then(error: DevsyncError | None) -> None:
                 if error is not None:
@@ -390,20 +385,3 @@ class Session:
             message=reach.message,
             problems=tuple(problems),
         )
-
-
-def _start_program(
-    uplink: Uplink | None,
-    spec: ExecSpec,
-    on_output: OnOutput,
-    future: Future[RemoteProcess],
-) -> None:
-    try:
-        if uplink is None:
-            raise LinkLost("The link was lost.", "Try again when it is back.")
-        process = RemoteProcess(uplink.open_stream(), on_output)
-        process.start(spec)
-    except DevsyncError as exc:
-        future.set_exception(exc)
-    else:
-        future.set_result(process)

@@ -26,10 +26,13 @@ create table if not exists files (
   path text primary key, hash text not null, kind text not null, size integer not null,
   mtime_ns integer not null, inode integer not null, executable integer,
   looked_ns integer not null) without rowid;
-create table if not exists signatures (path text primary key, hash text, size integer, records blob);
-create table if not exists sent (path text, hash text, primary key (path, hash)) without rowid;
+create table if not exists signatures (
+  path text primary key, hash text, size integer, records blob);
+create table if not exists sent (
+  path text, hash text, primary key (path, hash)) without rowid;
 create table if not exists conflicts (
-  path text primary key, local_hash text, remote_hash text, since real, remote_copy text);
+  path text primary key, local_hash text, remote_hash text, since real,
+  remote_copy text);
 """
 _VERSION = "1"
 

@@ -153,7 +153,7 @@ def _target(root: Path, path: str) -> str:
 
 @dataclass
 class Walk:
-    """One walk of a folder: yields (path, stat); `rules` and `errors` fill meanwhile."""
+    """One walk of a folder; `rules` and `errors` fill meanwhile."""
 
     root: Path
     rules: IgnoreRules
@@ -201,9 +201,11 @@ class Walk:
 
     def _stat(self, entry: os.DirEntry[str]) -> LocalStat | None:
         try:
-            if sys.platform == "win32":  # DirEntry.stat has no inode there
-                return local_stat(os.lstat(entry.path))
-            return local_stat(entry.stat(follow_symlinks=False))
+            if sys.platform == "win32":
+                about = os.lstat(entry.path)  # DirEntry.stat has no inode there
+            else:
+                about = entry.stat(follow_symlinks=False)
+            return local_stat(about)
         except FileNotFoundError:
             return None
 

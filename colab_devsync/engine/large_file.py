@@ -1,0 +1,230 @@
+"""A large file on its way: as a delta if the VM's version is known, else in parts.
+
+Runs on the streams' threads, which send its parts at the same time. Delivers one
+Outcome, whatever happens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..agent import delta, hashing, wire
+from ..core.plan import Known
+from ..errors import DevsyncError
+from ..remote.client import Reply
+from . import tree
+from .bulk import Lane
+from .store import Store
+from .transfer import Deliver, Item, Outcome, Ready, finish, is_settled, lost, outcome
+
+PART = 1 << 20
+WHOLE = 2 << 20  # bytes; up to here a file travels in one frame
+
+
+class LargeFile:
+    """One file of its own: as a delta if the VM's version is known, else in parts."""
+
+    def __init__(
+        self,
+        root: Path,
+        item: Item,
+        store: Store,
+        deliver: Deliver,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._name = tree.absolute(root, item.path)
+        self._item = item
+        self._store = store
+        self._deliver = deliver
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._sent = 0
+        self._arrived = 0
+        # Only what replaces a version must be on disk before it has the name.
+        self._is_durable = bool(item.base)
+
+    def run(self, lane: Lane) -> None:
+        try:
+            with open(self._name, "rb") as stream:
+                self._send(lane, stream.fileno())
+        except FileNotFoundError:
+            self.end(Outcome(self._item, "gone"))
+        except (
+            OSError,
+            ValueError,
+        ) as exc:  # ValueError: mmap of a file cut to nothing
+            self.end(Outcome(self._item, "refused", reason=f"cannot be read: {exc}"))
+
+    def _send(self, lane: Lane, fd: int) -> None:
+        looked_ns = time.time_ns()
+        about = tree.local_stat(os.fstat(fd))
+        if about != self._item.stat or about.size == 0:
+            self.end(Outcome(self._item, "again", reason="it changed meanwhile"))
+            return
+        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as content:
+            found, signature = _hash_and_sign(content)
+            known = Known(found, about, looked_ns)
+            if is_settled(self._item, known):
+                self.end(Outcome(self._item, "ok", known, signature=signature))
+                return
+            self._store.note_sent([(self._item.path, found)], durable=False)
+            payload = self._as_delta(content)
+            if payload is None and about.size <= WHOLE:
+                payload = content[:]
+                self._put(lane, known, signature, payload, wire.FILE)
+            elif payload is not None and len(payload) <= WHOLE:
+                self._put(lane, known, signature, payload, wire.DELTA)
+            else:
+                self._split(lane, known, signature)
+
+    def _as_delta(self, content: mmap.mmap) -> bytes | None:
+        """Instructions against the acknowledged version, if they are much smaller."""
+        base = self._store.signature(self._item.path, self._item.base)
+        if base is None or list(self._item.accept) != [self._item.base]:
+            return None
+        with memoryview(content) as view:
+            ops, literals = delta.make(base, view, content.find)
+            if sum(end - start for start, end in literals) > min(len(view) // 2, WHOLE):
+                return None
+            return delta.pack(ops, b"".join(view[start:end] for start, end in literals))
+
+    def _entry(self, known: Known, kind: str, length: int) -> wire.Entry:
+        return wire.Entry(
+            self._item.path,
+            kind,
+            known.hash,
+            known.stat.size,
+            known.stat.executable,
+            list(self._item.accept),
+            length,
+            self._item.base if kind == wire.DELTA else "",
+        )
+
+    def _put(
+        self,
+        lane: Lane,
+        known: Known,
+        signature: delta.Signature,
+        payload: bytes,
+        kind: str,
+    ) -> None:
+        ready = Ready(
+            self._item,
+            known,
+            self._entry(known, kind, len(payload)),
+            payload,
+            signature,
+        )
+        meta = {"op": "put", "entries": [ready.entry], "durable": self._is_durable}
+        self._sent = lane.send(
+            meta, payload, lambda reply: self.end(*finish([ready], reply, self._sent))
+        )
+
+    def _split(self, lane: Lane, known: Known, signature: delta.Signature) -> None:
+        entry = self._entry(known, wire.FILE, 0)
+        have: dict[int, int] = {}
+        if self._item.resume:
+            have = dict(lane.request({"op": "have", "entry": entry})["ranges"])
+        size = known.stat.size
+        offsets = [
+            at for at in range(0, size, PART) if have.get(at) != min(PART, size - at)
+        ]
+        # At least one, so that the agent has something to answer.
+        for offset in reversed(offsets or [0]):
+            lane.put_next(_Part(self, entry, known, signature, offset))
+
+    def send_part(
+        self,
+        lane: Lane,
+        entry: wire.Entry,
+        known: Known,
+        signature: delta.Signature,
+        offset: int,
+    ) -> None:
+        if self._is_over:
+            return
+        with open(self._name, "rb") as stream:
+            stream.seek(offset)
+            piece = stream.read(min(PART, known.stat.size - offset))
+
+        def replied(reply: Reply) -> None:
+            if reply.error is not None:
+                self.end(lost(self._item, reply.error))
+            elif (result := reply.meta()["result"]) is not None:
+                self.end(
+                    outcome(
+                        self._item,
+                        result,
+                        known=known,
+                        signature=signature,
+                        sent=self._sent,
+                    )
+                )
+            else:
+                self._note_arrived(len(piece))
+
+        meta = {"op": "part", "entry": entry, "size": known.stat.size, "offset": offset}
+        meta["durable"] = self._is_durable
+        size = lane.send(meta, piece, replied)
+        with self._lock:
+            self._sent += size
+
+    def _note_arrived(self, size: int) -> None:
+        with self._lock:
+            if self._is_over:
+                return
+            self._arrived += size
+        self._progress(size)
+
+    def end(self, ended: Outcome) -> None:
+        """Delivers once; what else is under way for this file is dropped."""
+        with self._lock:
+            if self._is_over:
+                return
+            self._is_over = True
+        self._deliver([replace(ended, reported=self._arrived)])
+
+    def fail(self, error: DevsyncError) -> None:
+        self.end(lost(self._item, error))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One piece of a large file."""
+
+    file: LargeFile
+    entry: wire.Entry
+    known: Known
+    signature: delta.Signature
+    offset: int
+
+    def run(self, lane: Lane) -> None:
+        try:
+            self.file.send_part(
+                lane, self.entry, self.known, self.signature, self.offset
+            )
+        except OSError as exc:
+            self.file.end(Outcome(self.file._item, "again", reason=str(exc)))
+
+    def fail(self, error: DevsyncError) -> None:
+        self.file.fail(error)
+
+
+def _hash_and_sign(content: mmap.mmap) -> tuple[str, delta.Signature]:
+    whole = hashlib.blake2b(digest_size=hashing.SIZE)
+    with memoryview(content) as view:
+        for start in range(0, len(view), hashing.CHUNK):
+            whole.update(view[start : start + hashing.CHUNK])
+        blocks = (
+            bytes(view[at : at + delta.BLOCK])
+            for at in range(0, len(view), delta.BLOCK)
+        )
+        return whole.hexdigest(), delta.sign(blocks, len(view))
