@@ -165,4 +165,6 @@ max_file_size = "200MB"
             folders[f"COLAB_DEVSYNC_{kind}_DIR"] = home / kind.lower()
         for folder in folders.values():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return {**os.environ, **{name: str(path) for name, path in folders.items()}}
+        ours = {name: str(path) for name, path in folders.items()}
+        # A daemon that dies of a signal says where, in its crash log.
+        return {**os.environ, **ours, "PYTHONFAULTHANDLER": "1"}

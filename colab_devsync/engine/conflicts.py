@@ -79,6 +79,17 @@ class ConflictBook:
         self._store.keep_conflict(conflict)
         self._changed()
 
+    def drop_settled(self) -> None:
+        """Ends conflicts whose file here has become equal to the VM's version; the
+        next put finds them so."""
+        for conflict in list(self):
+            try:
+                content = tree.read(self._root, conflict.path)
+            except (OSError, tree.Unstable):
+                continue
+            if hashing.of_bytes(content.data) == conflict.remote_hash:
+                self.drop(conflict.path)
+
     def drop(self, path: str) -> None:
         self._open.pop(path, None)
         self._store.drop_conflict(path)

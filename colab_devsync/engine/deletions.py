@@ -36,7 +36,7 @@ class Deletions:
         self._wanted: dict[str, str | None] = {}  # path -> hash on the VM, if not ours
         self._flights: set[str] = set()
         self._held_back: dict[str, str | None] = {}  # a person has to say yes
-        self._allowed = False
+        self._declined: set[str] = set()  # a person said no
         self._is_asking = False
         self._due = 0.0
         self._timer: Timer | None = None
@@ -72,6 +72,10 @@ class Deletions:
             if held:
                 self.add(path, held)
 
+    def ask_again(self) -> None:
+        """Somebody asked for a sync: a no may have become a yes."""
+        self._declined.clear()
+
     def note_walk(self, errors: int) -> None:
         self._walk_errors = errors
 
@@ -97,10 +101,12 @@ class Deletions:
         if not gone:
             return
         why = objection(len(gone), len(self._mirror.store.known), self._root_state())
-        if why is None or self._allowed:
+        if why is None:
             self._send(gone)
-            return
-        self._ask(why, gone)
+        elif gone.keys() <= self._declined:
+            self._halt(why, len(gone))  # an audit found them again: do not nag
+        else:
+            self._ask(why, gone)
 
     def _is_gone(self, path: str, held: str | None) -> bool:
         """Whether it is still absent here, and still something we may delete there."""
@@ -131,6 +137,7 @@ class Deletions:
                 self._held_back = {}
                 self._send(gone)
             else:
+                self._declined.update(gone)
                 self._halt(why, len(gone))
 
         self.ask(why, list(gone), answer)

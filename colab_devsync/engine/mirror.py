@@ -118,6 +118,12 @@ class Mirror:
         self._extra.clear()
         self._guess.clear()
 
+    def retry(self) -> None:
+        """Somebody asked for a sync: what was refused or declined may go now."""
+        self.deletions.ask_again()
+        self.conflicts.drop_settled()
+        self.retry_refused()
+
     def retry_refused(self) -> None:
         """What the VM refused may go through now."""
         for path in list(self.problems):

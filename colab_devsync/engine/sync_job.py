@@ -140,7 +140,7 @@ class Syncs:
                 return
             mirror = open_mirror()
             job.start(mirror)
-            mirror.retry_refused()
+            mirror.retry()
             surveyor.start(surveyed)
 
         def surveyed(found: Findings) -> None:
