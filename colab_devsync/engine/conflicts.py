@@ -34,11 +34,12 @@ class ConflictBook:
         self._store = store
         self._loop = loop
         self._open = store.conflicts()
+        self._fetching: set[str] = set()  # found, not shown yet
         self.snapshot = tuple(self)  # for other threads
         self.on_change: Callable[[], None] = lambda: None
 
     def __contains__(self, path: str) -> bool:
-        return path in self._open
+        return path in self._open or path in self._fetching
 
     def __len__(self) -> int:
         return len(self._open)
@@ -62,17 +63,23 @@ class ConflictBook:
     def add(
         self, path: str, local: str | None, remote: str, uplink: Uplink | None
     ) -> None:
-        """Records it and fetches the VM's version."""
-        self._keep(Conflict(path, local, remote, time.time()))
+        """Records it, once the VM's version is fetched (or cannot be)."""
+        conflict = Conflict(path, local, remote, time.time())
         if uplink is None:
+            self._keep(conflict)
             return
+        self._fetching.add(path)
 
         def fetched(data: bytes | None) -> None:
-            if data is not None and path in self._open:
-                copy = self._save(path, remote, data)
-                self._keep(replace(self._open[path], remote_copy=copy))
+            self._fetching.discard(path)
+            copy = self._save(path, remote, data) if data is not None else None
+            self._keep(replace(conflict, remote_copy=copy))
 
         fetch(uplink, path, lambda data, error: self._loop.post(lambda: fetched(data)))
+
+    @property
+    def is_fetching(self) -> bool:
+        return bool(self._fetching)
 
     def _keep(self, conflict: Conflict) -> None:
         self._open[conflict.path] = conflict

@@ -7,11 +7,11 @@ Outcome, whatever happens.
 from __future__ import annotations
 
 import hashlib
-import mmap
+import io
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from .transfer import Deliver, Item, Outcome, Ready, finish, is_settled, lost, o
 
 PART = 1 << 20
 WHOLE = 2 << 20  # bytes; up to here a file travels in one frame
+_DELTA_MAX = 256 << 20  # bytes; a larger file is not held in memory for a delta
 
 
 class LargeFile:
@@ -53,48 +54,58 @@ class LargeFile:
 
     def run(self, lane: Lane) -> None:
         try:
-            with open(self._name, "rb") as stream:
-                self._send(lane, stream.fileno())
+            with open(self._name, "rb", buffering=0) as stream:
+                self._send(lane, stream)
         except FileNotFoundError:
             self.end(Outcome(self._item, "gone"))
-        except (
-            OSError,
-            ValueError,
-        ) as exc:  # ValueError: mmap of a file cut to nothing
-            self.end(Outcome(self._item, "refused", reason=f"cannot be read: {exc}"))
+        except OSError as exc:
+            reason = f"cannot be read: {exc.strerror}"
+            self.end(Outcome(self._item, "refused", reason=reason))
 
-    def _send(self, lane: Lane, fd: int) -> None:
+    def _send(self, lane: Lane, stream: io.FileIO) -> None:
         looked_ns = time.time_ns()
-        about = tree.local_stat(os.fstat(fd))
-        if about != self._item.stat or about.size == 0:
+        about = tree.local_stat(os.fstat(stream.fileno()))
+        if about is None or about != self._item.stat:
             self.end(Outcome(self._item, "again", reason="it changed meanwhile"))
             return
-        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as content:
-            found, signature = _hash_and_sign(content)
-            known = Known(found, about, looked_ns)
-            if is_settled(self._item, known):
-                self.end(Outcome(self._item, "ok", known, signature=signature))
-                return
+        found, signature = _hash_and_sign(stream, about.size)
+        known = Known(found, about, looked_ns)
+        if tree.local_stat(os.fstat(stream.fileno())) != about:
+            self.end(Outcome(self._item, "again", reason="it changes while it is read"))
+        elif is_settled(self._item, known):
+            self.end(Outcome(self._item, "ok", known, signature=signature))
+        else:
             self._store.note_sent([(self._item.path, found)], durable=False)
-            payload = self._as_delta(content)
-            if payload is None and about.size <= WHOLE:
-                payload = content[:]
-                self._put(lane, known, signature, payload, wire.FILE)
-            elif payload is not None and len(payload) <= WHOLE:
-                self._put(lane, known, signature, payload, wire.DELTA)
-            else:
-                self._split(lane, known, signature)
+            self._choose(lane, stream, known, signature)
 
-    def _as_delta(self, content: mmap.mmap) -> bytes | None:
+    def _choose(
+        self, lane: Lane, stream: io.FileIO, known: Known, signature: delta.Signature
+    ) -> None:
+        """A delta, one frame, or parts. What is read now may have changed again: then
+        the agent finds that the hash is not the announced one, and nothing is lost."""
+        size = known.stat.size
+        payload = self._as_delta(stream, size)
+        if payload is not None:
+            self._put(lane, known, signature, payload, wire.DELTA)
+        elif size <= WHOLE:
+            payload = _read(stream, 0, size)
+            self._put(lane, known, signature, payload, wire.FILE)
+        else:
+            self._split(lane, known, signature)
+
+    def _as_delta(self, stream: io.FileIO, size: int) -> bytes | None:
         """Instructions against the acknowledged version, if they are much smaller."""
-        base = self._store.signature(self._item.path, self._item.base)
-        if base is None or list(self._item.accept) != [self._item.base]:
+        if list(self._item.accept) != [self._item.base] or size > _DELTA_MAX:
             return None
-        with memoryview(content) as view:
-            ops, literals = delta.make(base, view, content.find)
-            if sum(end - start for start, end in literals) > min(len(view) // 2, WHOLE):
-                return None
-            return delta.pack(ops, b"".join(view[start:end] for start, end in literals))
+        base = self._store.signature(self._item.path, self._item.base)
+        if base is None:
+            return None
+        # In memory, not mapped: an editor that truncates a mapped file would kill us.
+        content = _read(stream, 0, size)
+        ops, literals = delta.make(base, memoryview(content), content.find)
+        if sum(end - start for start, end in literals) > min(size // 2, WHOLE):
+            return None
+        return delta.pack(ops, b"".join(content[start:end] for start, end in literals))
 
     def _entry(self, known: Known, kind: str, length: int) -> wire.Entry:
         return wire.Entry(
@@ -151,9 +162,8 @@ class LargeFile:
     ) -> None:
         if self._is_over:
             return
-        with open(self._name, "rb") as stream:
-            stream.seek(offset)
-            piece = stream.read(min(PART, known.stat.size - offset))
+        with open(self._name, "rb", buffering=0) as stream:
+            piece = _read(stream, offset, min(PART, known.stat.size - offset))
 
         def replied(reply: Reply) -> None:
             if reply.error is not None:
@@ -218,13 +228,26 @@ class _Part:
         self.file.fail(error)
 
 
-def _hash_and_sign(content: mmap.mmap) -> tuple[str, delta.Signature]:
+def _hash_and_sign(stream: io.FileIO, size: int) -> tuple[str, delta.Signature]:
+    """Reads the file once, a megabyte at a time."""
     whole = hashlib.blake2b(digest_size=hashing.SIZE)
-    with memoryview(content) as view:
-        for start in range(0, len(view), hashing.CHUNK):
-            whole.update(view[start : start + hashing.CHUNK])
-        blocks = (
-            bytes(view[at : at + delta.BLOCK])
-            for at in range(0, len(view), delta.BLOCK)
-        )
-        return whole.hexdigest(), delta.sign(blocks, len(view))
+
+    def blocks() -> Iterator[bytes]:
+        for offset in range(0, size, hashing.CHUNK):
+            chunk = _read(stream, offset, min(hashing.CHUNK, size - offset))
+            whole.update(chunk)
+            for at in range(0, len(chunk), delta.BLOCK):
+                yield chunk[at : at + delta.BLOCK]
+
+    signature = delta.sign(blocks(), size)
+    return whole.hexdigest(), signature
+
+
+def _read(stream: io.FileIO, offset: int, size: int) -> bytes:
+    """Up to `size` bytes from `offset`; fewer if the file ends before."""
+    stream.seek(offset)
+    pieces = []
+    while size > 0 and (piece := stream.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -169,6 +169,7 @@ class Mirror:
         """Nothing dirty, nothing on its way; conflicts and problems wait for people."""
         return (
             not (self._dirty or len(self.dispatch) or self._later)
+            and not self.conflicts.is_fetching
             and self.deletions.is_at_rest()
         )
 

@@ -192,7 +192,8 @@ class Reach:
         self._answer(None)
 
     def _note_rtt(self, rtt_s: float) -> None:
-        self.rtt_ms = round(rtt_s * 1000, 1)
+        rtt_ms = rtt_s * 1000
+        self.rtt_ms = round(rtt_ms, 1 if rtt_ms < 10 else None)
 
     # --- going offline ------------------------------------------------------------
 

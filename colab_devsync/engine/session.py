@@ -334,8 +334,10 @@ class Session:
     def _after_batch(self) -> None:
         if self._mirror is not None:
             self._mirror.pump()
-            self._syncs.advance(self._mirror, self._surveyor.is_at_work)
+        # Told first, so that who waits for a sync finds its status current.
         self._teller.tell(self._compose())
+        if self._mirror is not None:
+            self._syncs.advance(self._mirror, self._surveyor.is_at_work)
 
     def _step_failed(self, exc: Exception) -> None:
         """A bug: whoever waits learns of it instead of waiting for ever."""

@@ -122,7 +122,7 @@ def is_settled(item: Item, known: Known) -> bool:
 def finish(ready: Sequence[Ready], reply: Reply, wire_bytes: int) -> list[Outcome]:
     """The outcomes of one put."""
     if reply.error is not None:
-        return [lost(one.item, reply.error) for one in ready]
+        return [lost(one.item, reply.error, one.known) for one in ready]
     total = sum(len(one.payload) for one in ready) or 1
     return [
         outcome(
@@ -152,9 +152,9 @@ def outcome(
     )
 
 
-def lost(item: Item, error: DevsyncError) -> Outcome:
+def lost(item: Item, error: DevsyncError, known: Known | None = None) -> Outcome:
     """The link died (or the agent failed) before there was an answer."""
-    return Outcome(item, "lost", reason=error.message)
+    return Outcome(item, "lost", known, reason=error.message)
 
 
 class SmallBatch:
