@@ -8,14 +8,14 @@ whoever can write to the VM owns it.
 from __future__ import annotations
 
 import hashlib
-from typing import BinaryIO, Dict, Iterable, Tuple
+from typing import BinaryIO, Dict, Iterable, Tuple, Union
 
 SIZE = 16
 CHUNK = 1 << 20
 _MODULUS = 1 << 128
 
 
-def of_bytes(data: bytes) -> str:
+def of_bytes(data: "Union[bytes, memoryview]") -> str:
     """The content hash, 32 hex digits."""
     return hashlib.blake2b(data, digest_size=SIZE).hexdigest()
 

@@ -19,6 +19,11 @@ class UnsafePath(Exception):
     """The path may not be used; the message says why."""
 
 
+class NotAFolder(UnsafePath):
+    """A file or a link stands where the path needs a folder: nothing of ours is
+    below it."""
+
+
 def split(path: str) -> List[str]:
     """The components of a relative path. UnsafePath if it is not a plain one."""
     if (
@@ -89,7 +94,7 @@ class Folders:
     def parent(self, parts: List[str], create: bool) -> Optional[int]:
         """The descriptor of the folder that holds `parts`; None if there is none.
 
-        UnsafePath if a component is a symbolic link or a file.
+        NotAFolder if a component is a symbolic link or a file.
         """
         return self._folder(parts[:-1], create)
 
@@ -117,9 +122,9 @@ def _open_folder(name: str, above: int, create: bool, shown: str) -> Optional[in
     except OSError:
         kind = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
         if stat.S_ISLNK(kind):
-            raise UnsafePath("%s is a symbolic link on the VM" % shown) from None
+            raise NotAFolder("%s is a symbolic link on the VM" % shown) from None
         if not stat.S_ISDIR(kind):
-            raise UnsafePath("%s is a file on the VM, not a folder" % shown) from None
+            raise NotAFolder("%s is a file on the VM, not a folder" % shown) from None
         raise
     try:
         os.mkdir(name, 0o777, dir_fd=above)

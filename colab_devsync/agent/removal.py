@@ -14,7 +14,7 @@ assert sys.platform != "win32"  # runs on the VM only
 
 from . import wire
 from .manifest import Changes
-from .paths import Folders, split
+from .paths import Folders, NotAFolder, split
 from .refusal import guarded
 from .view import View
 from .wire import Result
@@ -44,10 +44,15 @@ class Removal:
         self, path: str, accept: List[str], folders: Folders, changes: Changes
     ) -> Result:
         parts = split(path)
-        folder = folders.parent(parts, create=False)
+        try:
+            folder = folders.parent(parts, create=False)
+        except NotAFolder:
+            folder = None
         held = ""
         if folder is not None:
             _, held = self._view.current(path, parts[-1], folder)
+            if held == "folder":  # somebody else's; our file is gone
+                held = ""
             if held and held not in accept:
                 return (wire.CONFLICT, held, "")
             if held:

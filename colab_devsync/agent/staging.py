@@ -33,7 +33,8 @@ class Part(NamedTuple):
     name: str
 
 
-Payload = Union[bytes, Part]
+Payload = Union[bytes, "memoryview", Part]
+Write = Callable[[Union[bytes, "memoryview"]], None]
 
 
 class Staged(NamedTuple):
@@ -85,7 +86,10 @@ class Staging:
     def patched(self, payload: Payload, base_fd: int, size: int) -> "Content":
         """A file that a delta makes of a base. DeltaError."""
         with os.fdopen(base_fd, "rb") as base:
-            instructions = self._take(payload) if isinstance(payload, Part) else payload
+            if isinstance(payload, Part):
+                instructions = self._take(payload)
+            else:
+                instructions = bytes(payload)
             return self._written(
                 lambda write: delta.apply(instructions, base, _bounded(write, size))
             )
@@ -97,7 +101,7 @@ class Staging:
         self.remove(part.name)
         return payload
 
-    def _written(self, fill: Callable[[Callable[[bytes], None]], None]) -> "Content":
+    def _written(self, fill: Callable[["Write"], None]) -> "Content":
         name = self._fresh_name()
         content = Content(name, os.open(name, _FLAGS, 0o600, dir_fd=self.fd))
         try:
@@ -195,18 +199,18 @@ class Content(NamedTuple):
         return os.fstat(self.fd).st_mtime_ns
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: "Union[bytes, memoryview]") -> None:
     """os.write may write less than it was given."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
-def _bounded(write: Callable[[bytes], None], size: int) -> Callable[[bytes], None]:
+def _bounded(write: "Write", size: int) -> "Write":
     """Refuses more than `size` bytes: a wrong delta must not fill the disk."""
     left: List[int] = [size]
 
-    def bounded(data: bytes) -> None:
+    def bounded(data: "Union[bytes, memoryview]") -> None:
         left[0] -= len(data)
         if left[0] < 0:
             raise delta.DeltaError("the delta makes more than %d bytes" % size)

@@ -83,8 +83,10 @@ class Tree:
         """Writes a batch: in slices, all are staged, then synced, then renamed."""
         batch: List[Tuple[Entry, Payload]] = []
         offset = 0
+        view = memoryview(data)
         for entry in entries:
-            batch.append((entry, data[offset : offset + entry.length]))
+            payload = view[offset : offset + entry.length]
+            batch.append((entry, payload if entry.kind == wire.FILE else bytes(payload)))
             offset += entry.length
         results: List[Result] = []
         for start in range(0, len(batch), _SLICE):
@@ -155,7 +157,7 @@ class Tree:
     ) -> Step:
         if isinstance(payload, Part):
             return (wire.REFUSED, "", "a link does not travel in parts")
-        leads_to = payload.decode("utf-8", "surrogateescape")
+        leads_to = bytes(payload).decode("utf-8", "surrogateescape")
         if not link_stays_inside(entry.path, leads_to):
             return (wire.REFUSED, "", "the link leads out of the project")
         if hashing.of_link(leads_to) != entry.hash:

@@ -12,7 +12,7 @@ assert sys.platform != "win32"  # runs on the VM only
 
 from . import hashing, wire
 from .manifest import Change, Manifest, hash_at, seen
-from .paths import STATE_DIR, Folders, UnsafePath, entry_stat, split
+from .paths import STATE_DIR, Folders, NotAFolder, UnsafePath, entry_stat, split
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -92,6 +92,8 @@ class View:
             return (
                 (None, "") if folder is None else self.current(path, parts[-1], folder)
             )
+        except NotAFolder:
+            return None, ""
         except UnsafePath:
             return None, "unsafe"
         except OSError:

@@ -23,7 +23,7 @@ from ..remote.client import AgentClient, Meta, OnReply, Reply
 
 _log = logging.getLogger(__name__)
 
-FIRST_WINDOW = 2 << 20  # bytes on their way, over all streams, at the start
+FIRST_WINDOW = 4 << 20  # bytes on their way, over all streams, at the start
 WINDOW = 48 << 20  # and at most
 _CONGESTED_S = 0.08  # queueing delay from which sending less is worth computing more
 
@@ -109,6 +109,10 @@ class Bulk:
             job.fail(LinkLost("The connection was closed."))
             return
         self._jobs.put(job)
+        self.open()
+
+    def open(self) -> None:
+        """Opens the streams, if that has not begun; who expects jobs saves a trip."""
         if not self._started:
             self._started = True
             threading.Thread(

@@ -199,7 +199,8 @@ class Deletions:
                 self._mirror.problems[path] = Problem(
                     path, f"{path}: not deleted on the VM: {reason}.", "", "error"
                 )
-        self._mirror.store.acknowledge([], deleted)
+        still = self._mirror.dispatch.still_sent(deleted)
+        self._mirror.store.acknowledge([], deleted, still)
         self._mirror.total.deleted += len(deleted)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..agent import wire
-from ..core.plan import SMALL
+from ..core.plan import SMALL, LocalStat
 from ..remote.client import Reply
 from .large_file import LargeFile
 from .loop import EngineLoop
@@ -40,8 +40,9 @@ class Wave:
 
 @dataclass
 class _Flight:
-    """A path on its way: the hashes sent, oldest first, and whether by bulk."""
+    """A path on its way: as it looked, the hashes sent, oldest first, and how."""
 
+    stat: LocalStat
     hashes: list[str] = field(default_factory=list)
     by_bulk: bool = False
 
@@ -60,6 +61,7 @@ class Dispatch:
         self._control_bytes = 0
         self._uplink: Uplink | None = None
         self._is_unsynced = False
+        self._is_settled = True
         self.wave = Wave()
 
     # --- what is on its way -------------------------------------------------------
@@ -73,10 +75,16 @@ class Dispatch:
     def paths(self) -> Iterable[str]:
         return self._flights.keys()
 
-    def must_wait(self, path: str) -> bool:
-        """Streams keep no order among them: one version of a path at a time."""
+    def must_wait(self, path: str, size: int = 0) -> bool:
+        """Streams keep no order among them: one version of a path at a time. A large
+        one (`size` in bytes) also waits for what is on the control channel."""
         flight = self._flights.get(path)
-        return flight is not None and flight.by_bulk
+        return flight is not None and (flight.by_bulk or size > SMALL)
+
+    def is_sending(self, path: str, stat: LocalStat) -> bool:
+        """Whether the file is on its way exactly as it looks now."""
+        flight = self._flights.get(path)
+        return flight is not None and flight.stat == stat
 
     def newest(self, path: str) -> str | None:
         """The hash that was sent last, if it is still on its way."""
@@ -99,11 +107,15 @@ class Dispatch:
             self._uplink, self._control_bytes = uplink, 0
         small = [item for item in items if item.stat.size <= SMALL]
         large = [item for item in items if item.stat.size > SMALL]
+        self.begin_wave()
         self.wave.files_total += len(items)
         self.wave.bytes_total += sum(item.stat.size for item in items)
         if len(small) <= _FEW and sum(item.stat.size for item in small) <= _BURST:
             self._send_now(small, uplink)
         else:
+            # Behind a version on the control channel, so that they stay in order.
+            self._send_now([item for item in small if item.path in self], uplink)
+            small = [item for item in small if item.path not in self]
             for batch in _batches(sorted(small, key=lambda item: item.path)):
                 self._take_off(batch)
                 uplink.bulk.put(
@@ -115,9 +127,15 @@ class Dispatch:
                 LargeFile(self._root, item, self._store, self._deliver, self._progress)
             )
 
+    def begin_wave(self) -> None:
+        """What is sent from now on counts anew, unless more is on its way."""
+        if self._is_settled:
+            self._is_settled = False
+            self.wave = Wave()
+
     def settle(self) -> None:
-        """At rest: the next wave counts anew, and the VM writes bulk data to disk."""
-        self.wave = Wave()
+        """At rest: the wave is over, and the VM writes bulk data to disk."""
+        self._is_settled = True
         if self._is_unsynced and self._uplink is not None:
             self._is_unsynced = False
             self._uplink.client.send({"op": "sync"}, b"", lambda reply: None)
@@ -125,7 +143,7 @@ class Dispatch:
     def _take_off(self, items: Iterable[Item]) -> None:
         self._is_unsynced = True
         for item in items:
-            self._flights[item.path] = _Flight(by_bulk=True)
+            self._flights[item.path] = _Flight(item.stat, by_bulk=True)
 
     def _send_now(self, items: Sequence[Item], uplink: Uplink) -> None:
         steps = [prepare(self._root, item) for item in items]
@@ -136,7 +154,9 @@ class Dispatch:
         sent = [(one.item.path, one.known.hash) for one in ready]
         self._store.note_sent(sent, durable=True)
         for one in ready:
-            flight = self._flights.setdefault(one.item.path, _Flight())
+            path, stat = one.item.path, one.known.stat
+            flight = self._flights.setdefault(path, _Flight(stat))
+            flight.stat = stat
             flight.hashes.append(one.known.hash)
         data, packed = wire.deflate(b"".join(one.payload for one in ready))
         self._control_bytes += len(data)

@@ -137,7 +137,9 @@ class Mirror:
         self._guess.update(found.guess)
         now = time.monotonic()
         for path, stat in found.changed.items():
-            if path not in self.conflicts and path not in self._dirty:
+            if path in self.conflicts or path in self._dirty:
+                continue
+            if not self.dispatch.is_sending(path, stat):
                 self._dirty[path] = _Hint(now, stat)
         for path in found.unwanted:
             self._store.acknowledge([], [path])
@@ -155,7 +157,7 @@ class Mirror:
             return
         if held == known.hash:
             return
-        if held == "":
+        if held in ("", "folder"):
             self._store.acknowledge([], [path])  # gone there: it is sent again
             self.touched(path)
         elif held in self._store.sent.get(path, ()) or torn:
@@ -187,7 +189,7 @@ class Mirror:
             return False
         if known is None:
             return True
-        item = Item(path, stat, [known.hash])
+        item = Item(path, stat, [known.hash], executable=known.stat.executable)
         step = prepare(self.root, item)
         return isinstance(step, Ready) or step.status != "ok"
 
@@ -209,7 +211,7 @@ class Mirror:
         items = self._collect()
         if items:
             self.dispatch.send(items, self.uplink)
-        elif self.dispatch.wave.files_total and self.is_at_rest():
+        elif self.is_at_rest():
             self.dispatch.settle()
 
     def _collect(self) -> list[Item]:
@@ -224,6 +226,10 @@ class Mirror:
                 continue
             del self._dirty[path]
             item = self._item(path, hint)
+            if item is not None and self.dispatch.must_wait(path, item.stat.size):
+                self._parked[path] = hint
+                continue
+            self._forced.discard(path)
             if item is not None:
                 items.append(item)
         return items
@@ -245,7 +251,6 @@ class Mirror:
         known = self._store.known.get(path)
         sent = self._store.sent.get(path, ())
         forced = path in self._forced
-        self._forced.discard(path)
         if stat is None:
             self.problems.pop(path, None)
             if known is not None or sent:
@@ -265,6 +270,7 @@ class Mirror:
             stat,
             accept_set(known, sent, extra),
             base=known.hash if known else "",
+            executable=known.stat.executable if known else None,
             remote=self._guess.pop(path, None) if known is None else None,
             resume=bool(sent),
             flying=None if forced else self.dispatch.newest(path),

@@ -21,7 +21,7 @@ from ..core.events import Ask, LinkState
 from ..errors import DevsyncError, LinkLost
 from ..link.base import Link, Stream
 from ..link.hostkeys import pins_of
-from ..link.providers import open_link
+from ..link.providers import OpenLink
 from . import places
 from .connector import Connector, Report
 from .loop import EngineLoop
@@ -43,13 +43,21 @@ class Owner(Protocol):
 
 class Reach:
     def __init__(
-        self, root: Path, profile: str | None, loop: EngineLoop, ask: Ask, owner: Owner
+        self,
+        root: Path,
+        profile: str | None,
+        loop: EngineLoop,
+        ask: Ask,
+        owner: Owner,
+        *,
+        open_link: OpenLink,
     ) -> None:
         self._root = root
         self._profile = profile
         self._loop = loop
         self._ask = ask
         self._owner = owner
+        self._open_link = open_link
         self._endpoint: str | None = None
         self._link: Link | None = None
         self._connector: Connector | None = None
@@ -129,7 +137,7 @@ class Reach:
 
     def _start(self, config: Config, store: Store) -> None:
         if self._link is None:
-            self._link = open_link(
+            self._link = self._open_link(
                 config.link,
                 profile=self._profile,
                 state_dir=store.folder,
@@ -178,12 +186,12 @@ class Reach:
     def _arrive(self, uplink: Uplink) -> None:
         self.uplink = uplink
         self.state, self.message, self._was_online = "online", None, True
-        self._owner.went_online(uplink)
         uplink.watch(
             is_busy=lambda: time.monotonic() - self._active < _BUSY_S,
             on_rtt=lambda rtt_s: self._loop.post(partial(self._note_rtt, rtt_s)),
             on_lost=lambda error: self._loop.post(lambda: self._lost(uplink, error)),
         )
+        self._owner.went_online(uplink)
         uplink.client.send(
             {"op": "machine"},
             b"",

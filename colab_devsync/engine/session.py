@@ -27,6 +27,7 @@ from ..core.events import (
     SyncResult,
 )
 from ..errors import DevsyncError, LinkLost
+from ..link.providers import OpenLink, open_link
 from . import survey
 from .deletions import remember_root
 from .files_changed import expand
@@ -48,10 +49,17 @@ _REST_FOR_EXEC_S = 10.0
 
 class Session:
     def __init__(
-        self, root: Path, *, profile: str | None, emit: Emit, ask: Ask
+        self,
+        root: Path,
+        *,
+        profile: str | None,
+        emit: Emit,
+        ask: Ask,
+        open_link: OpenLink = open_link,
     ) -> None:
         """Reads nothing yet. `emit` is called on the engine thread; it must not block.
-        `ask` is called on threads made for it; it may."""
+        `ask` is called on threads made for it; it may. `open_link`: another way to
+        the VM than the configuration's provider."""
         self.root = root.resolve()
         self._profile = profile
         self._emit = emit
@@ -59,7 +67,9 @@ class Session:
         self._loop = EngineLoop(
             f"devsync-engine-{self.root.name}", self._after_batch, self._step_failed
         )
-        self._reach = Reach(self.root, profile, self._loop, ask, self)
+        self._reach = Reach(
+            self.root, profile, self._loop, ask, self, open_link=open_link
+        )
         self._surveyor = Surveyor(self._loop, self._brief, self._apply)
         self._mirror: Mirror | None = None
         self._watcher: Watcher | None = None
@@ -203,6 +213,8 @@ class Session:
         if not store.known and not hello.fresh:
             self._is_new_vm = True
             mirror.rules = None  # nothing is sent before we know what is there
+        if self._is_new_vm:
+            uplink.bulk.open()  # while the survey runs
         mirror.attach(uplink)
         mirror.retry_refused()
         self._surveyor.start()

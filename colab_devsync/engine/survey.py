@@ -56,6 +56,7 @@ class Findings:
     )  # unknown paths that exist there
     extra: dict[str, str] = field(default_factory=dict)  # replica: only on the VM
     failure: DevsyncError | None = None  # the remote half did not come about
+    is_cut: bool = False  # because the link went down
 
 
 def rules_of(config: Config) -> IgnoreRules:
@@ -89,6 +90,7 @@ def survey(brief: Brief) -> Findings:
             _look_around(brief, brief.client, seen, findings)
     except DevsyncError as exc:
         findings.failure = exc
+        findings.is_cut = brief.client is not None and brief.client.is_lost
     return findings
 
 

@@ -42,6 +42,7 @@ class SyncJob:
     def start(self, mirror: Mirror) -> None:
         """Online; what arrives from now on counts."""
         self.before = replace(mirror.total)
+        mirror.dispatch.begin_wave()
 
     def note_survey(self, mirror: Mirror, found: Findings) -> None:
         """What the survey found is with the mirror now."""
@@ -67,9 +68,13 @@ class SyncJob:
     def report(self, mirror: Mirror) -> None:
         """Tells how far the mirror is, ten times a second at most."""
         now = time.monotonic()
-        if self.progress is None or now - self._told < _PROGRESS_S:
+        if now - self._told >= _PROGRESS_S:
+            self._told = now
+            self._report(mirror)
+
+    def _report(self, mirror: Mirror) -> None:
+        if self.progress is None:
             return
-        self._told = now
         wave = mirror.dispatch.wave
         self.progress(
             Progress(
@@ -101,6 +106,7 @@ class SyncJob:
         if error is not None:
             self.fail(error)
             return
+        self._report(mirror)  # that it is complete
         total = mirror.total
         result = SyncResult(
             files=total.files - self.before.files,
@@ -144,7 +150,7 @@ class Syncs:
             surveyor.start(surveyed)
 
         def surveyed(found: Findings) -> None:
-            if isinstance(found.failure, LinkLost) and reach.is_wanted:
+            if found.is_cut and reach.is_wanted:
                 self.begin(job, reach, surveyor, open_mirror)  # went down meanwhile
             elif found.failure is not None:
                 job.fail(found.failure)

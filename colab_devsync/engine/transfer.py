@@ -43,6 +43,7 @@ class Item:
     stat: LocalStat
     accept: Sequence[str]
     base: str = ""  # the acknowledged hash
+    executable: bool | None = None  # the acknowledged mode
     remote: str | None = None  # what the VM is known to hold, if it is not ours yet
     resume: bool = False  # an earlier attempt may have left parts on the VM
     flying: str | None = None  # the hash that is on its way already
@@ -116,7 +117,7 @@ def is_settled(item: Item, known: Known) -> bool:
     """Whether the VM is known to hold this already, mode included."""
     if item.remote is not None:
         return item.remote == known.hash
-    return item.accept == [known.hash] and item.stat.executable == known.stat.executable
+    return item.accept == [known.hash] and item.executable == known.stat.executable
 
 
 def finish(ready: Sequence[Ready], reply: Reply, wire_bytes: int) -> list[Outcome]:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from ..core.config import LinkConfig
 from ..errors import ConfigError
 from .base import Link
 
 AVAILABLE = ("direct", "sandbox")
+
+
+class OpenLink(Protocol):
+    """What `open_link` looks like to those who are given one."""
+
+    def __call__(
+        self,
+        link: LinkConfig,
+        *,
+        profile: str | None,
+        state_dir: Path,
+        cache_dir: Path,
+        name: str,
+    ) -> Link: ...
 
 
 def open_link(

@@ -80,9 +80,10 @@ def test_folders_that_are_links(agent: Driven, root: Path, tmp_path: Path) -> No
     assert agent.put_result("alias/a", NEW, hashing.of_bytes(OLD)) == refused
     assert agent.put_result("alias/sub/b", NEW) == refused
     assert agent.link("alias/b", "x") == refused
-    assert agent.delete("alias/a", hashing.of_bytes(OLD)) == wire.REFUSED
-    assert agent.delete("alias/empty/x", "") == wire.REFUSED
-    assert agent.look("alias/a") == ["unsafe"]
+    # What lies behind a link is not ours: our file is gone from there.
+    assert agent.delete("alias/a", hashing.of_bytes(OLD)) == wire.SAME
+    assert agent.delete("alias/empty/x", "") == wire.SAME
+    assert agent.look("alias/a") == [""]
     with pytest.raises(RemoteRefused, match="symbolic link"):
         agent.read("alias/a")
     assert tree_of(outside) == {"a": OLD}

@@ -6,6 +6,7 @@ told something, and fails after a bounded time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -276,5 +277,6 @@ def children() -> set[int]:
         return set()
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
-        found.update(map(int, (task / "children").read_text().split()))
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended
+            found.update(map(int, (task / "children").read_text().split()))
     return found
