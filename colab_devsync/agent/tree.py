@@ -85,8 +85,7 @@ class Tree:
         offset = 0
         view = memoryview(data)
         for entry in entries:
-            payload = view[offset : offset + entry.length]
-            batch.append((entry, payload if entry.kind == wire.FILE else bytes(payload)))
+            batch.append((entry, view[offset : offset + entry.length]))
             offset += entry.length
         results: List[Result] = []
         for start in range(0, len(batch), _SLICE):

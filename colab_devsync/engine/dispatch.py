@@ -114,9 +114,9 @@ class Dispatch:
             self._send_now(small, uplink)
         else:
             # Behind a version on the control channel, so that they stay in order.
+            fresh = [item for item in small if item.path not in self]
             self._send_now([item for item in small if item.path in self], uplink)
-            small = [item for item in small if item.path not in self]
-            for batch in _batches(sorted(small, key=lambda item: item.path)):
+            for batch in _batches(sorted(fresh, key=lambda item: item.path)):
                 self._take_off(batch)
                 uplink.bulk.put(
                     SmallBatch(self._root, batch, self._store, self._deliver)

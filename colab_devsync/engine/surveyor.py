@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -28,6 +29,7 @@ class Surveyor:
         self._brief = brief
         self._apply = apply
         self._running: list[Then] | None = None
+        self._began = 0.0
         self._next: list[Then] = []
         self._audit: Timer | None = None
         self.is_blind = False
@@ -36,13 +38,17 @@ class Surveyor:
     def is_at_work(self) -> bool:
         return self._running is not None
 
-    def start(self, then: Then | None = None) -> None:
-        """Compares everything, then runs `then`. What is asked for while a survey
-        runs gets one of its own, because that one may have passed already."""
+    def start(self, then: Then | None = None, since: float | None = None) -> None:
+        """Compares everything as it is at `since` (monotonic; None = now) or later,
+        then runs `then`. A survey that began before gets a successor, because it may
+        have passed already."""
+        then = then or _nothing
         if self._running is not None:
-            self._next.append(then or _nothing)
+            fits = since is not None and since <= self._began
+            (self._running if fits else self._next).append(then)
             return
-        self._running = [then or _nothing]
+        self._running = [then]
+        self._began = time.monotonic()
         self.stop_audits()
         survey.start(
             self._brief(), lambda found: self._loop.post(partial(self._ended, found))

@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 
 from ..core.events import OnProgress, Problem, Progress, SyncResult
-from ..errors import DevsyncError, LinkLost, NotFlushed, UnsafePlan
+from ..errors import DevsyncError, NotFlushed, UnsafePlan
 from .loop import EngineLoop
 from .mirror import Mirror, Tally
 from .reach import Reach
@@ -147,7 +147,7 @@ class Syncs:
             mirror = open_mirror()
             job.start(mirror)
             mirror.retry()
-            surveyor.start(surveyed)
+            surveyor.start(surveyed, since=job.started)
 
         def surveyed(found: Findings) -> None:
             if found.is_cut and reach.is_wanted:

@@ -7,6 +7,7 @@ notices that it is dead. A new connection is a new Uplink.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,11 +15,12 @@ from ..core.events import Ask, VmInfo
 from ..errors import DevsyncError
 from ..link.base import Connection, Link, Stream
 from ..remote import streams
-from ..remote.bootstrap import Hello, start_agent
+from ..remote.bootstrap import Hello, shell_name, start_agent
 from ..remote.client import AgentClient, Reply
 from ..remote.liveness import BULK_S, BUSY_S, IDLE_S, Liveness
 from .bulk import Bulk
 
+_CONNECT_TRIPS = 4.5  # TCP, key exchange, authentication; measured
 _TOKENS = 32  # one-time tokens asked for at the start: bulk streams and a few programs
 
 
@@ -37,12 +39,18 @@ class Uplink:
     """Use `open_uplink`. `close` may be called from any thread, any number of times."""
 
     def __init__(
-        self, connection: Connection, client: AgentClient, hello: Hello, target: Target
+        self,
+        connection: Connection,
+        client: AgentClient,
+        hello: Hello,
+        target: Target,
+        rtt_s: float,
     ) -> None:
         self.connection = connection
         self.client = client
         self.hello = hello
-        self.python = target.python
+        self._python = shell_name(target.python)
+        self._first_rtt_s = rtt_s
         self.vm: VmInfo = hello.vm
         self.bulk = Bulk(client, self._open_bulk, self._queue_delay_s)
         self._tokens = list(hello.bulk_tokens)
@@ -78,12 +86,9 @@ class Uplink:
         return self.liveness.queue_delay_s if self.liveness else 0.0
 
     def _open_bulk(self) -> tuple[Stream, ...]:
-        assert self.liveness is not None
-        count = streams.wanted(self.liveness.await_rtt_s())
+        count = streams.wanted(self._first_rtt_s)
         tokens = tuple(self._take_token() for _ in range(count))
-        opened = streams.open_streams(
-            self.connection, python=self.python, port=self._port, tokens=tokens
-        )
+        opened = self._door().open_all(tokens)
         self.vm = replace(self.vm, transfer=opened.label)
         return opened.streams
 
@@ -94,13 +99,11 @@ class Uplink:
 
     def open_stream(self) -> Stream:
         """A stream of one's own to the agent, for a program. Blocks one round trip."""
-        stream, _ = streams.open_stream(
-            self.connection,
-            python=self.python,
-            port=self._port,
-            token=self._take_token(),
-        )
-        return stream
+        token = self._take_token()
+        return self._door().open(token)
+
+    def _door(self) -> streams.Door:
+        return streams.Door(self.connection, self._python, self._port)
 
     def _take_token(self) -> str:
         with self._token_lock:
@@ -120,7 +123,10 @@ class Uplink:
 
 def open_uplink(target: Target, ask: Ask, timeout_s: float) -> Uplink:
     """Connects and starts the agent. LinkError, AgentError, Busy."""
+    began = time.monotonic()
     connection = target.link.connect(ask, timeout_s)
+    # A guess for the first bulk streams, before any ping is back.
+    rtt_s = (time.monotonic() - began) / _CONNECT_TRIPS
     try:
         client, hello = start_agent(
             connection,
@@ -136,4 +142,4 @@ def open_uplink(target: Target, ask: Ask, timeout_s: float) -> Uplink:
     except BaseException:
         connection.close()
         raise
-    return Uplink(connection, client, hello, target)
+    return Uplink(connection, client, hello, target, rtt_s)

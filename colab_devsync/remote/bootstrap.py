@@ -94,11 +94,15 @@ def payload() -> bytes:
     return b"%010d" % len(packed) + packed
 
 
+def shell_name(python: str) -> str:
+    """`python` as a word of a shell command; a leading ~/ stays the home folder."""
+    at_home = python.startswith("~/")
+    return "~/" + shlex.quote(python[2:]) if at_home else shlex.quote(python)
+
+
 def command(python: str) -> str:
     """The shell command; works in sh, bash, zsh, fish and csh."""
-    at_home = python.startswith("~/")
-    name = "~/" + shlex.quote(python[2:]) if at_home else shlex.quote(python)
-    return f"exec {name} -I -S -c 'exec({json.dumps(_STAGE)})'"
+    return f"exec {shell_name(python)} -I -S -c 'exec({json.dumps(_STAGE)})'"
 
 
 def start_agent(

@@ -39,7 +39,6 @@ class Liveness:
         self._pace_s = pace_s
         self._on_rtt = on_rtt
         self._stop = threading.Event()
-        self._measured = threading.Event()
         self.rtt_s: float | None = None  # smoothed
         self.lowest_s = float("inf")
         self.queue_delay_s = 0.0  # what the pings wait behind other traffic, smoothed
@@ -47,11 +46,6 @@ class Liveness:
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="devsync-liveness", daemon=True).start()
-
-    def await_rtt_s(self) -> float:
-        """The round trip, once the first ping is back; a guess if the link is dead."""
-        self._measured.wait(SILENCE_S)
-        return self.rtt_s or SILENCE_S
 
     def stop(self) -> None:
         self._stop.set()
@@ -88,5 +82,4 @@ class Liveness:
         )
         self.lowest_s = min(self.lowest_s, rtt_s)
         self.queue_delay_s = (self.queue_delay_s + rtt_s - self.lowest_s) / 2
-        self._measured.set()
         self._on_rtt(self.rtt_s)

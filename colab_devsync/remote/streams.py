@@ -44,42 +44,49 @@ def wanted(rtt_s: float) -> int:
     return next(count for limit, count in FORWARDS if rtt_s < limit)
 
 
-def open_stream(
-    connection: Connection, *, python: str, port: int, token: str
-) -> tuple[Stream, bool]:
-    """One stream that has shown its token; and whether it is a forward."""
-    try:
-        stream: Stream = connection.connect_tcp("127.0.0.1", port)
-        forwarded = True
-    except ForwardRefused:
-        pump = f"exec {shlex.quote(python)} -I -S -c {shlex.quote(_PUMP)} {port}"
-        stream, forwarded = connection.exec(pump), False
+@dataclass(frozen=True)
+class Door:
+    """The agent's listener, and the ways to reach it."""
+
+    connection: Connection
+    python: str
+    port: int
+
+    def forward(self, token: str) -> Stream:
+        """A forwarded stream that has shown its token. ForwardRefused, LinkLost."""
+        return _shown(self.connection.connect_tcp("127.0.0.1", self.port), token)
+
+    def pump(self, token: str) -> Stream:
+        """The same through a program on the VM."""
+        program = f"-I -S -c {shlex.quote(_PUMP)} {self.port}"
+        return _shown(self.connection.exec(f"exec {self.python} {program}"), token)
+
+    def open(self, token: str) -> Stream:
+        """A stream, whichever way there is."""
+        try:
+            return self.forward(token)
+        except ForwardRefused:
+            return self.pump(token)
+
+    def open_all(self, tokens: tuple[str, ...]) -> BulkStreams:
+        """A stream per token, all in the same round trip; fewer if the server admits
+        no more. LinkLost and other failures, if there is none at all."""
+        try:
+            streams = _all_at_once(self.forward, tokens)
+            return BulkStreams(streams, f"direct-tcpip x{len(streams)}")
+        except ForwardRefused:
+            streams = _all_at_once(self.pump, tokens[:SESSIONS])
+            return BulkStreams(streams, f"exec x{len(streams)}")
+
+
+def _shown(stream: Stream, token: str) -> Stream:
     stream.write(bytes.fromhex(token))
-    return stream, forwarded
-
-
-def open_streams(
-    connection: Connection, *, python: str, port: int, tokens: tuple[str, ...]
-) -> BulkStreams:
-    """One stream per token; all are opened at once, so this takes one round trip."""
-    first, forwarded = open_stream(
-        connection, python=python, port=port, token=tokens[0]
-    )
-    if not forwarded:
-        tokens = tokens[:SESSIONS]
-
-    def another(token: str) -> Stream:
-        return open_stream(connection, python=python, port=port, token=token)[0]
-
-    streams = (first, *_all_at_once(another, tokens[1:]))
-    return BulkStreams(
-        streams, f"{'direct-tcpip' if forwarded else 'exec'} x{len(streams)}"
-    )
+    return stream
 
 
 def _all_at_once(
     open_one: Callable[[str], Stream], tokens: tuple[str, ...]
-) -> list[Stream]:
+) -> tuple[Stream, ...]:
     opened: list[Stream] = []
     failures: list[DevsyncError] = []
 
@@ -99,15 +106,10 @@ def _all_at_once(
         thread.join()
     if not opened and failures:
         raise failures[0]
-    return opened  # a server that admits fewer is used with fewer
+    return tuple(opened)
 
 
 def fresh_tokens(client: AgentClient, count: int) -> tuple[int, tuple[str, ...]]:
     """The listener's port and one-time tokens for `count` more streams."""
     meta = client.request({"op": "tokens", "count": count}).meta()
     return meta["port"], tuple(meta["tokens"])
-
-
-def close_all(streams: tuple[Stream, ...]) -> None:
-    for stream in streams:
-        stream.close()

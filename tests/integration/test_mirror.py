@@ -121,7 +121,7 @@ def test_an_initial_mirror_of_2000_files_tells_how_far_it_is(project: Project) -
         totals = [getattr(one, f"{name}_total") for one in told]
         assert all(value <= total for value, total in zip(values, totals, strict=True))
     assert told
-    assert told[-1].files == told[-1].files_total == 2001
+    assert told[-1].files == told[-1].files_total >= 2001
     assert told[-1].bytes == told[-1].bytes_total > 0
     again = project.sync()
     assert (again.files, again.bytes) == (0, 0)

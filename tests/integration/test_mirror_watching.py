@@ -1,0 +1,196 @@
+"""What other tools do to the project arrives without any editor saying so."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import Project
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX renames")
+
+
+@pytest.fixture
+def watched(project: Project) -> Project:
+    """A project with two files that is at rest and watched."""
+    project.write("a.py", "a\n")
+    project.write("pkg/b.py", "b\n")
+    project.sync()
+    wait_until_watched(project)
+    return project
+
+
+def wait_until_watched(project: Project) -> None:
+    """A probe file that the watcher alone can have seen has arrived."""
+    for number in range(20):  # the first ones may come before the watch stands
+        probe = f"probe{number}"
+        project.write(probe, "x")
+        with contextlib.suppress(AssertionError):
+            project.wait(lambda probe=probe: project.there(probe), "a probe", 0.5)
+            break
+    for left in project.root.glob("probe*"):
+        left.unlink()
+    project.sync()
+    project.log.clear()
+
+
+def test_a_written_file_arrives(watched: Project) -> None:
+    watched.write("a.py", "new\n")
+    watched.wait_arrived("a.py")
+    assert watched.log.mirrored("a.py")
+
+
+def test_nested_folders_made_and_filled_at_once_arrive(watched: Project) -> None:
+    for number in range(20):
+        watched.write(f"n{number}/x/y/z/deep.py", f"{number}\n")
+    for number in range(20):
+        watched.wait_arrived(f"n{number}/x/y/z/deep.py")
+
+
+def test_a_folder_moved_in_arrives(watched: Project, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+    for number in range(5):
+        (outside / "sub" / f"{number}.py").write_text(f"{number}\n")
+    outside.rename(watched.root / "inside")
+    for number in range(5):
+        watched.wait_arrived(f"inside/sub/{number}.py")
+
+
+def test_a_folder_moved_out_is_gone_there(watched: Project, tmp_path: Path) -> None:
+    (watched.root / "pkg").rename(tmp_path / "elsewhere")
+    watched.wait_gone("pkg")
+    assert watched.there("a.py") == b"a\n"
+
+
+@posix_only
+def test_a_safe_write_by_rename_arrives(watched: Project) -> None:
+    for number in range(5):
+        temporary = watched.write(".a.py.swp", f"version {number}\n")
+        os.replace(temporary, watched.root / "a.py")
+        watched.wait_arrived("a.py")
+    watched.sync()
+    watched.assert_same()
+    assert watched.session.conflicts() == ()
+
+
+def test_a_save_by_delete_and_create_never_deletes_there(watched: Project) -> None:
+    for number in range(5):
+        (watched.root / "a.py").unlink()
+        watched.write("a.py", f"version {number}\n")
+        watched.wait_arrived("a.py")
+    assert watched.session.conflicts() == ()
+
+
+def test_a_touch_sends_nothing(watched: Project) -> None:
+    os.utime(watched.root / "a.py")
+    watched.write("pkg/b.py", "after\n")  # its event comes behind that of the touch
+    watched.wait_arrived("pkg/b.py")
+    watched.wait_at_rest()
+    assert watched.log.mirrored("a.py") == []
+
+
+def test_what_git_does_inside_dot_git_is_not_sent(watched: Project) -> None:
+    watched.write(".git/index", "x")
+    watched.write("pkg/b.py", "after\n")
+    watched.wait_arrived("pkg/b.py")
+    assert not (watched.vm / ".git").exists()
+
+
+# --- rules ------------------------------------------------------------------------
+
+
+def test_newly_ignored_files_stay_there_and_are_not_ours_any_more(
+    watched: Project,
+) -> None:
+    watched.write("data/x.csv", "1\n")
+    watched.write("data/keep.py", "x\n")
+    watched.wait_arrived("data/x.csv")
+    watched.write(".gitignore", "*.csv\n")
+    watched.wait_arrived(".gitignore")
+    watched.sync()
+    files = watched.session.status().files
+    watched.write("data/x.csv", "2\n")
+    (watched.root / "data/x.csv").unlink()
+    watched.write("data/keep.py", "y\n")
+    watched.wait_arrived("data/keep.py")
+    watched.sync()
+    assert watched.there("data/x.csv") == b"1\n"
+    assert watched.session.status().files == files
+    assert watched.session.conflicts() == ()
+
+
+def test_a_nested_gitignore_rules_its_folder(watched: Project) -> None:
+    watched.write("pkg/.gitignore", "local.py\n!important.log\n")
+    watched.write(".gitignore", "*.log\n")
+    watched.sync()
+    for path in ("pkg/local.py", "local.py", "pkg/important.log", "other.log"):
+        watched.write(path, "x\n")
+    watched.sync()
+    assert watched.there("pkg/local.py") is None
+    assert watched.there("other.log") is None
+    assert watched.there("local.py") == b"x\n"
+    assert watched.there("pkg/important.log") == b"x\n"
+
+
+def test_a_file_that_is_no_longer_ignored_arrives(watched: Project) -> None:
+    watched.write(".gitignore", "secret.py\n")
+    watched.sync()
+    watched.write("secret.py", "x\n")
+    watched.sync()
+    assert watched.there("secret.py") is None
+    watched.write(".gitignore", "nothing\n")
+    watched.wait_arrived("secret.py")
+
+
+def test_exclude_and_include(project: Project) -> None:
+    project.configure(sync='exclude = ["data/", "*.bin"]\ninclude = ["keep.bin"]')
+    for path in ("data/x.py", "a.bin", "keep.bin", "__pycache__/c.pyc", ".venv/p"):
+        project.write(path, "x\n")
+    project.sync()
+    assert project.files_there() == {".colabremote.toml", "keep.bin"}
+
+
+def test_a_changed_configuration_is_taken_over(watched: Project) -> None:
+    watched.write("data/x.csv", "1\n")
+    watched.wait_arrived("data/x.csv")
+    watched.configure(sync='exclude = ["data/"]')
+    watched.session.config_changed()
+    watched.sync()
+    watched.write("data/y.csv", "1\n")
+    watched.sync()
+    assert watched.there("data/y.csv") is None
+    assert watched.there("data/x.csv") == b"1\n"
+
+
+def test_without_watching_only_saves_and_syncs_arrive(project: Project) -> None:
+    project.configure(sync="watch = false")
+    project.write("a.py", "a\n")
+    project.sync()
+    project.write("a.py", "by a tool\n")
+    project.save("b.py", "by the editor\n")
+    project.wait_arrived("b.py")
+    project.wait_at_rest()
+    assert project.there("a.py") == b"a\n"
+    project.sync()
+    project.assert_same()
+
+
+def test_a_folder_full_of_files_may_be_moved_over_another(watched: Project) -> None:
+    for number in range(10):
+        watched.write(f"new/f{number}.py", f"new {number}\n")
+    watched.write("old/f0.py", "old\n")
+    watched.write("old/only_old.py", "old\n")
+    watched.sync()
+    shutil.rmtree(watched.root / "old")
+    (watched.root / "new").rename(watched.root / "old")
+    watched.wait_arrived("old/f9.py")
+    watched.wait_gone("new")
+    watched.wait_gone("old/only_old.py")
+    watched.sync()
+    watched.assert_same()
