@@ -20,12 +20,9 @@ from ..agent import wire
 from ..errors import DevsyncError, LinkLost
 from ..link.base import Stream
 from ..remote.client import AgentClient, Meta, OnReply, Reply
+from .congestion import Window
 
 _log = logging.getLogger(__name__)
-
-FIRST_WINDOW = 4 << 20  # bytes on their way, over all streams, at the start
-WINDOW = 48 << 20  # and at most
-_CONGESTED_S = 0.08  # queueing delay from which sending less is worth computing more
 
 
 class Job(Protocol):
@@ -38,49 +35,6 @@ class Job(Protocol):
         """The link is gone; called instead of, or after a failing, run."""
 
 
-class Window:
-    """Bounds the bytes that were sent and not acknowledged.
-
-    Starts small and grows by what is acknowledged (it doubles every round trip), so
-    that a slow link shows itself before much stands in its queue.
-    """
-
-    def __init__(self, first: int, limit: int) -> None:
-        self._size = first
-        self._used = 0
-        self._limit = limit
-        self._changed = threading.Condition()
-        self._closed = False
-
-    def acquire(self, size: int) -> None:
-        """Waits for room. LinkLost when closed."""
-        with self._changed:
-            # Something larger than the window passes alone.
-            self._changed.wait_for(
-                lambda: (
-                    self._closed or self._used == 0 or self._used + size <= self._size
-                )
-            )
-            if self._closed:
-                raise LinkLost("The connection was closed.")
-            self._used += size
-
-    def release(self, size: int) -> None:
-        with self._changed:
-            self._used -= size
-            self._size = min(self._limit, self._size + size)
-            self._changed.notify_all()
-
-    @property
-    def is_used(self) -> bool:
-        return self._used > 0
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
 class Bulk:
     """The streams of one connection. `open_streams` runs at the first job."""
 
@@ -88,9 +42,7 @@ class Bulk:
         self,
         client: AgentClient,
         open_streams: Callable[[], tuple[Stream, ...]],
-        queue_delay_s: Callable[[], float],
     ) -> None:
-        self.queue_delay_s = queue_delay_s
         # Reading many small files is the interpreter's work: taking turns is faster
         # than threads that hand it to one another at every system call.
         self.turn = threading.Lock()
@@ -101,7 +53,7 @@ class Bulk:
         self._streams: tuple[Stream, ...] = ()
         self._started = False
         self._closed = False
-        self.window = Window(FIRST_WINDOW, WINDOW)
+        self.window = Window()
 
     def put(self, job: Job) -> None:
         """Queues a job; from the engine thread only."""
@@ -212,6 +164,11 @@ class Lane:
         """To be held while computing, not while sending."""
         return self._bulk.turn
 
+    @property
+    def frame(self) -> int:
+        """Bytes that a frame should carry at most now."""
+        return self._bulk.window.frame
+
     def put_next(self, job: Job) -> None:
         self._bulk.put_next(job)
 
@@ -221,7 +178,7 @@ class Lane:
 
     def send(self, meta: Meta, data: bytes, on_reply: OnReply) -> int:
         """Sends a frame, compressed if the link is slower. Returns its size."""
-        if self._bulk.queue_delay_s() > _CONGESTED_S:
+        if self._bulk.window.is_slow:
             data, meta["z"] = wire.deflate(data)
         size = len(data)
         self._bulk.window.acquire(size)

@@ -21,7 +21,7 @@ FIRST = 4 << 20  # bytes, over all streams, at the start
 LIMIT = 48 << 20
 _LOOKS = 3  # pings of which the best counts: one high ping is the machine's noise
 _RATE_S = 0.5  # what arrived this long ago tells how fast the link is
-_GUESS = 250_000  # bytes/s, the slowest link we have patience for
+_GUESS = 500_000  # bytes/s, the slowest link we have patience for
 _SMALLEST, _LARGEST = 64 << 10, 2 << 20  # bytes in one frame
 _SLOW = 30e6  # bytes/s; below, compressing is faster than sending
 
@@ -67,6 +67,7 @@ class Window:
         self._closed = False
         self._delays: deque[float] = deque(maxlen=_LOOKS)
         self._arrivals: deque[tuple[float, int]] = deque()
+        self._speed = 0.0  # bytes/s, when something arrived last
 
     def acquire(self, size: int) -> None:
         """Waits for room. LinkLost when closed."""
@@ -87,6 +88,7 @@ class Window:
             self._used -= size
             self._pace = self._pace.arrived(size, self._limit)
             self._arrivals.append((self._clock(), size))
+            self._speed = self._rate()
             self._changed.notify_all()
 
     def look(self, delay_s: float, lowest_s: float) -> None:
@@ -122,8 +124,7 @@ class Window:
     @property
     def is_slow(self) -> bool:
         """Whether sending less is worth computing more."""
-        with self._changed:
-            return not self._pace.is_fast and self._rate() < _SLOW
+        return not self._pace.is_fast and self._speed < _SLOW
 
     @property
     def frame(self) -> int:
@@ -133,8 +134,7 @@ class Window:
 
     def patience_s(self) -> float:
         """How long an answer may stand behind what is on its way."""
-        with self._changed:
-            return self._used / max(self._rate() / 2, _GUESS)
+        return self._used / max(self._speed / 2, _GUESS)
 
     def close(self) -> None:
         with self._changed:

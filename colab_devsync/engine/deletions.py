@@ -7,17 +7,18 @@ out only for files of ours whose content on the VM we know.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..agent import wire
-from ..core.events import Problem
+from ..core.events import Ask, Problem, Question
 from ..core.plan import accept_set
 from ..core.safety import RootState, objection
 from ..remote.client import Reply
 from . import tree
-from .loop import Timer
+from .loop import EngineLoop, Timer
 
 if TYPE_CHECKING:
     from .mirror import Mirror
@@ -202,6 +203,27 @@ class Deletions:
         still = self._mirror.dispatch.still_sent(deleted)
         self._mirror.store.acknowledge([], deleted, still)
         self._mirror.total.deleted += len(deleted)
+
+
+def ask_elsewhere(
+    ask: Ask,
+    loop: EngineLoop,
+    why: str,
+    paths: Sequence[str],
+    answer: Callable[[bool], None],
+) -> None:
+    """Asks on a thread made for it; `answer` runs on the engine thread."""
+    shown = ", ".join(paths[:5]) + (", …" if len(paths) > 5 else "")
+    text = (
+        f"Delete {len(paths)} files on the VM ({shown})? They are gone here, but {why}."
+    )
+    question = Question("mass-delete", text, ("yes", "no"), safe="no")
+
+    def run() -> None:
+        yes = ask(question) == "yes"
+        loop.post(lambda: answer(yes))
+
+    threading.Thread(target=run, name="devsync-ask", daemon=True).start()
 
 
 def root_identity(mirror: Mirror) -> str | None:

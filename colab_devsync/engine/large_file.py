@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..agent import delta, hashing, wire
-from ..core.plan import Known
+from ..core.plan import SMALL, Known
 from ..errors import DevsyncError
 from ..remote.client import Reply
 from . import tree
@@ -87,7 +87,7 @@ class LargeFile:
         payload = self._as_delta(stream, size)
         if payload is not None:
             self._put(lane, known, signature, payload, wire.DELTA)
-        elif size <= WHOLE:
+        elif size <= max(lane.frame, SMALL):
             payload = _read(stream, 0, size)
             self._put(lane, known, signature, payload, wire.FILE)
         else:
@@ -141,12 +141,14 @@ class LargeFile:
 
     def _split(self, lane: Lane, known: Known, signature: delta.Signature) -> None:
         entry = self._entry(known, wire.FILE, 0)
-        have: dict[int, int] = {}
+        have: list[tuple[int, int]] = []
         if self._item.resume:
-            have = dict(lane.request({"op": "have", "entry": entry})["ranges"])
+            have = _merged(lane.request({"op": "have", "entry": entry})["ranges"])
         size = known.stat.size
         offsets = [
-            at for at in range(0, size, PART) if have.get(at) != min(PART, size - at)
+            at
+            for at in range(0, size, PART)
+            if not any(a <= at and min(at + PART, size) <= b for a, b in have)
         ]
         # At least one, so that the agent has something to answer.
         for offset in reversed(offsets or [0]):
@@ -160,10 +162,24 @@ class LargeFile:
         signature: delta.Signature,
         offset: int,
     ) -> None:
-        if self._is_over:
-            return
+        end = min(offset + PART, known.stat.size)
         with open(self._name, "rb", buffering=0) as stream:
-            piece = _read(stream, offset, min(PART, known.stat.size - offset))
+            while not self._is_over:
+                piece = _read(stream, offset, min(lane.frame, end - offset))
+                self._send_piece(lane, entry, known, signature, (offset, piece))
+                offset += len(piece)
+                if offset >= end or not piece:
+                    return
+
+    def _send_piece(
+        self,
+        lane: Lane,
+        entry: wire.Entry,
+        known: Known,
+        signature: delta.Signature,
+        part: tuple[int, bytes],
+    ) -> None:
+        offset, piece = part
 
         def replied(reply: Reply) -> None:
             if reply.error is not None:
@@ -251,3 +267,15 @@ def _read(stream: io.FileIO, offset: int, size: int) -> bytes:
         pieces.append(piece)
         size -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(start, end) of what (offset, length) pieces cover together."""
+    merged: list[tuple[int, int]] = []
+    for offset, length in sorted(ranges):
+        if merged and offset <= merged[-1][1]:
+            start, end = merged.pop()
+            merged.append((start, max(end, offset + length)))
+        else:
+            merged.append((offset, offset + length))
+    return merged

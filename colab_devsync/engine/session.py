@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -22,14 +21,13 @@ from ..core.events import (
     Emit,
     OnProgress,
     Problem,
-    Question,
     Status,
     SyncResult,
 )
 from ..errors import DevsyncError, LinkLost
 from ..link.providers import OpenLink, open_link
 from . import survey
-from .deletions import remember_root
+from .deletions import ask_elsewhere, remember_root
 from .files_changed import expand
 from .loop import EngineLoop
 from .mirror import Mirror
@@ -238,7 +236,7 @@ class Session:
                 on_stale=self._taken_over,
             )
             self._mirror.conflicts.on_change = self._tell_conflicts
-            self._mirror.deletions.ask = self._ask_delete
+            self._mirror.deletions.ask = partial(ask_elsewhere, self._ask, self._loop)
             self._tell_conflicts()
         return self._mirror
 
@@ -359,23 +357,7 @@ class Session:
         self._syncs.fail(error)
         self._reach.message = str(error)
 
-    # --- telling and asking -------------------------------------------------------
-
-    def _ask_delete(
-        self, why: str, paths: Sequence[str], answer: Callable[[bool], None]
-    ) -> None:
-        shown = ", ".join(paths[:5]) + (", …" if len(paths) > 5 else "")
-        text = (
-            f"Delete {len(paths)} files on the VM ({shown})? "
-            f"They are gone here, but {why}."
-        )
-        question = Question("mass-delete", text, ("yes", "no"), safe="no")
-
-        def run() -> None:
-            yes = self._ask(question) == "yes"
-            self._loop.post(lambda: answer(yes))
-
-        threading.Thread(target=run, name="devsync-ask", daemon=True).start()
+    # --- telling ------------------------------------------------------------------
 
     def _tell_conflicts(self) -> None:
         self._emit(ConflictsChanged(self.conflicts()))

@@ -21,6 +21,7 @@ from .surveyor import Surveyor
 
 _PROGRESS_S = 0.1
 _CANCEL_LOOK_S = 0.1
+_AFTER_CHECK_S = 1.0  # a session that lives on goes on mirroring
 
 
 @dataclass(eq=False)
@@ -156,6 +157,8 @@ class Syncs:
                 job.fail(found.failure)
             else:
                 job.note_survey(open_mirror(), found)
+                if job.check:  # what it held back is found once more
+                    self._loop.after(_AFTER_CHECK_S, surveyor.start)
 
         if job not in self._jobs:
             self._jobs.append(job)

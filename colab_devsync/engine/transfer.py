@@ -6,7 +6,7 @@ everything else. Delivers one Outcome per item, whatever happens; decides nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -168,7 +168,6 @@ class SmallBatch:
         self._items = items
         self._store = store
         self._deliver = deliver
-        self._size = 0
 
     def run(self, lane: Lane) -> None:
         with lane.turn:
@@ -182,13 +181,33 @@ class SmallBatch:
             return
         sent = [(one.item.path, one.known.hash) for one in ready]
         self._store.note_sent(sent, durable=False)
+        self._items = []
+        for part in _frames(ready, lane.frame):
+            self._send(lane, part)
+
+    def _send(self, lane: Lane, ready: Sequence[Ready]) -> None:
         meta = {"op": "put", "entries": [one.entry for one in ready], "durable": False}
         payload = b"".join(one.payload for one in ready)
-        self._items = []
-        self._size = lane.send(
-            meta, payload, lambda reply: self._deliver(finish(ready, reply, self._size))
-        )
+        size = 0
+
+        def replied(reply: Reply) -> None:
+            self._deliver(finish(ready, reply, size))
+
+        size = lane.send(meta, payload, replied)
 
     def fail(self, error: DevsyncError) -> None:
         self._deliver([lost(item, error) for item in self._items])
         self._items = []
+
+
+def _frames(ready: Sequence[Ready], limit: int) -> Iterator[list[Ready]]:
+    """Neighbours, up to `limit` bytes together."""
+    frame: list[Ready] = []
+    size = 0
+    for one in ready:
+        if frame and size + len(one.payload) > limit:
+            yield frame
+            frame, size = [], 0
+        frame.append(one)
+        size += len(one.payload)
+    yield frame

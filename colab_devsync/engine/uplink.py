@@ -52,7 +52,7 @@ class Uplink:
         self._python = shell_name(target.python)
         self._first_rtt_s = rtt_s
         self.vm: VmInfo = hello.vm
-        self.bulk = Bulk(client, self._open_bulk, self._queue_delay_s)
+        self.bulk = Bulk(client, self._open_bulk)
         self._tokens = list(hello.bulk_tokens)
         self._port = hello.bulk_port
         self._token_lock = threading.Lock()
@@ -77,13 +77,17 @@ class Uplink:
             on_lost(error)
 
         self.client.on_lost = lost
-        self.liveness = Liveness(self.client, pace_s=pace_s, on_rtt=on_rtt)
+        window = self.bulk.window
+        self.liveness = Liveness(
+            self.client,
+            pace_s=pace_s,
+            patience_s=window.patience_s,
+            on_rtt=on_rtt,
+            on_delay=window.look,
+        )
         self.liveness.start()
         if self.client.is_lost:
             self.client.on_lost(self.client.lost_error())
-
-    def _queue_delay_s(self) -> float:
-        return self.liveness.queue_delay_s if self.liveness else 0.0
 
     def _open_bulk(self) -> tuple[Stream, ...]:
         count = streams.wanted(self._first_rtt_s)

@@ -1,13 +1,15 @@
 """Notices a dead tunnel, and measures the round trip.
 
 SSH's own keep-alives do not tell (paramiko sees a frozen tunnel as alive for minutes),
-so the agent is pinged. One thread per agent client.
+so the agent is pinged. Two threads per agent client: a ping may get stuck in a full
+tunnel, and the one that watches must not.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from ..errors import LinkLost
@@ -34,52 +36,72 @@ class Liveness:
         *,
         pace_s: Callable[[], float],
         on_rtt: Callable[[float], None],
+        patience_s: Callable[[], float] = lambda: 0.0,
+        on_delay: Callable[[float, float], None] = lambda delay_s, lowest_s: None,
     ) -> None:
+        """`patience_s`: how much longer an answer may take because of what is on its
+        way before it. `on_delay` gets what a ping waited behind other traffic, and
+        the lowest round trip so far."""
         self._client = client
         self._pace_s = pace_s
+        self._patience_s = patience_s
         self._on_rtt = on_rtt
+        self._on_delay = on_delay
         self._stop = threading.Event()
+        self._pings: deque[float] = deque()  # sent, not answered; oldest first
+        self._lowest_s = float("inf")
         self.rtt_s: float | None = None  # smoothed
-        self.lowest_s = float("inf")
-        self.queue_delay_s = 0.0  # what the pings wait behind other traffic, smoothed
-        self._sent_at = 0.0
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="devsync-liveness", daemon=True).start()
+        for run, name in ((self._watch, "liveness"), (self._run, "ping")):
+            threading.Thread(target=run, name=f"devsync-{name}", daemon=True).start()
 
     def stop(self) -> None:
         self._stop.set()
 
-    def _run(self) -> None:
-        self._ping()
-        while not self._stop.wait(self._wait_s()) and not self._client.is_lost:
-            silence, limit = self._client.silence_s(), silence_limit_s(self.rtt_s)
-            if silence > limit:
+    def _watch(self) -> None:
+        while not self._stop.wait(self._look_s()) and not self._client.is_lost:
+            silence = self._client.silence_s()
+            if silence > silence_limit_s(self.rtt_s) + self._patience_s():
                 self._client.lose(
                     LinkLost(f"Nothing was heard from the VM for {silence:.1f} s.")
                 )
                 return
-            if time.monotonic() - self._sent_at >= self._pace_s() - _TICK_S / 2:
-                self._ping()
 
-    def _wait_s(self) -> float:
-        """Short while an answer is due; else until the next ping."""
-        return min(_TICK_S if self._client.is_awaiting else BUSY_S, self._pace_s())
+    def _look_s(self) -> float:
+        """Short while an answer is due; else until the next ping may be."""
+        return _TICK_S if self._client.is_awaiting else BUSY_S
 
-    def _ping(self) -> None:
-        sent = self._sent_at = time.monotonic()
+    def _run(self) -> None:
+        sent = -IDLE_S
+        while not self._client.is_lost:
+            if time.monotonic() - sent >= self._pace_s() * 0.9:
+                sent = self._ping()
+            if self._stop.wait(min(self._pace_s(), BUSY_S)):
+                return
+
+    def _ping(self) -> float:
+        if self._pings and self.rtt_s is not None:
+            # One that is overdue tells already how long the queue is at least.
+            late = time.monotonic() - self._pings[0] - self._lowest_s
+            if late > self._lowest_s:
+                self._on_delay(late, self._lowest_s)
+        sent = time.monotonic()
+        self._pings.append(sent)
 
         def answered(reply: Reply) -> None:
+            self._pings.popleft()
             if reply.error is None:
                 self._note(time.monotonic() - sent)
 
         self._client.send({"op": "ping"}, b"", answered)
+        return sent
 
     def _note(self, rtt_s: float) -> None:
         # As in TCP (RFC 6298): an eighth of each new sample.
         self.rtt_s = (
             rtt_s if self.rtt_s is None else self.rtt_s + (rtt_s - self.rtt_s) / 8
         )
-        self.lowest_s = min(self.lowest_s, rtt_s)
-        self.queue_delay_s = (self.queue_delay_s + rtt_s - self.lowest_s) / 2
+        self._lowest_s = min(self._lowest_s, rtt_s)
+        self._on_delay(rtt_s - self._lowest_s, self._lowest_s)
         self._on_rtt(self.rtt_s)

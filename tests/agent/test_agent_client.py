@@ -185,7 +185,7 @@ def test_after_the_end_every_request_fails_at_once(pair: Pair) -> None:
     assert isinstance(reply.error, LinkLost)
     assert [one.error for one in pair.ask(1)] == [reply.error]
     with pytest.raises(LinkLost):
-        pair.client.frame({"op": "list"}, b"", lambda reply: None)
+        pair.client.head({"op": "list"}, b"", lambda reply: None)
 
 
 def test_a_request_has_its_own_patience(pair: Pair) -> None:
