@@ -42,7 +42,8 @@ class Tally:
     """What arrived on the VM since the session began."""
 
     files: int = 0
-    wire: int = 0  # bytes
+    bytes: int = 0  # of the files
+    wire: int = 0  # bytes that went over the link for them
     deleted: int = 0
 
 
@@ -314,6 +315,7 @@ class Mirror:
     def _report(self, one: Outcome) -> None:
         if one.sent:
             self.total.files += 1
+            self.total.bytes += one.item.stat.size
             self.total.wire += one.sent
             if not one.item.is_save:
                 return  # a whole tree is told as progress, not file by file

@@ -87,6 +87,11 @@ class SyncJob:
             )
         )
 
+    def _report_end(self, files: int, size: int) -> None:
+        """However quick it was, who draws a bar sees it full."""
+        if self.progress is not None and files:
+            self.progress(Progress("mirrored", files, files, size, size))
+
     def compare(self, mirror: Mirror, found: Findings) -> None:
         """The answer of `sync --check`."""
         changed = [path for path in found.changed if mirror.would_send(path)]
@@ -109,6 +114,9 @@ class SyncJob:
             return
         self._report(mirror)  # that it is complete
         total = mirror.total
+        self._report_end(
+            total.files - self.before.files, total.bytes - self.before.bytes
+        )
         result = SyncResult(
             files=total.files - self.before.files,
             bytes=total.wire - self.before.wire,
