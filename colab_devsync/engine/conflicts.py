@@ -34,7 +34,7 @@ class ConflictBook:
         self._store = store
         self._loop = loop
         self._open = store.conflicts()
-        self._fetching: set[str] = set()  # found, not shown yet
+        self._fetching: dict[str, Conflict] = {}  # found, not shown yet
         self.snapshot = tuple(self)  # for other threads
         self.on_change: Callable[[], None] = lambda: None
 
@@ -64,14 +64,19 @@ class ConflictBook:
         self, path: str, local: str | None, remote: str, uplink: Uplink | None
     ) -> None:
         """Records it, once the VM's version is fetched (or cannot be)."""
+        shown = self._open.get(path)
+        if path in self._fetching or (shown is not None and shown.remote_hash == remote):
+            return  # several versions of ours were refused for the same reason
         conflict = Conflict(path, local, remote, time.time())
         if uplink is None:
             self._keep(conflict)
             return
-        self._fetching.add(path)
+        self._fetching[path] = conflict
 
         def fetched(data: bytes | None) -> None:
-            self._fetching.discard(path)
+            if self._fetching.get(path) is not conflict:
+                return  # it ended meanwhile
+            del self._fetching[path]
             copy = self._save(path, remote, data) if data is not None else None
             self._keep(replace(conflict, remote_copy=copy))
 
@@ -99,6 +104,7 @@ class ConflictBook:
 
     def drop(self, path: str) -> None:
         self._open.pop(path, None)
+        self._fetching.pop(path, None)
         self._store.drop_conflict(path)
         self._changed()
 

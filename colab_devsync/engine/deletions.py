@@ -115,6 +115,8 @@ class Deletions:
             self._mirror.touched(path)
             return False
         store = self._mirror.store
+        if held is None and path in self._mirror.conflicts:
+            return False
         return held is not None or path in store.known or path in store.sent
 
     def _root_state(self) -> RootState:
@@ -136,7 +138,8 @@ class Deletions:
                 remember_root(self._mirror)
                 self.halted = None
                 self._held_back = {}
-                self._send(gone)
+                # Files may have come back while the question stood.
+                self._send({p: held for p, held in gone.items() if self._is_gone(p, held)})
             else:
                 self._declined.update(gone)
                 self._halt(why, len(gone))

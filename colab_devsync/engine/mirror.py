@@ -220,6 +220,9 @@ class Mirror:
         if not self.dispatch.has_room():
             return []
         for path, hint in list(self._dirty.items()):
+            if path in self.conflicts:
+                del self._dirty[path]
+                continue
             if self.dispatch.must_wait(path):
                 self._parked[path] = self._dirty.pop(path)
                 continue
@@ -300,6 +303,9 @@ class Mirror:
             files.append((one.item.path, one.known))
             self._extra.pop(one.item.path, None)
             self.problems.pop(one.item.path, None)
+            if one.item.path in self.conflicts:
+                # Refused before the person chose; then what was chosen arrived.
+                self.conflicts.drop(one.item.path)
         if not files:
             return
         still = self.dispatch.still_sent(path for path, _ in files)

@@ -181,9 +181,9 @@ class SmallBatch:
             return
         sent = [(one.item.path, one.known.hash) for one in ready]
         self._store.note_sent(sent, durable=False)
-        self._items = []
         for part in _frames(ready, lane.frame):
             self._send(lane, part)
+            self._items = self._items[len(part) :]
 
     def _send(self, lane: Lane, ready: Sequence[Ready]) -> None:
         meta = {"op": "put", "entries": [one.entry for one in ready], "durable": False}

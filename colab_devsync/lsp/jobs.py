@@ -58,6 +58,7 @@ class Job:
     def finish(self, body: JobBody, summary: str) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._send_latest()  # the last one is the full bar
         self._progress.end(summary)
         self._ls.tell(protocol.JOB, body)
         self.finished.set_result(body)
