@@ -112,7 +112,14 @@ class Parts:
         with arriving.lock:
             if arriving.is_over:
                 return None  # finished by a piece that was sent twice
-            arriving.write(offset, piece)
+            try:
+                arriving.write(offset, piece)
+            except OSError:  # a full disk: make room again for what is smaller
+                arriving.finish(0)
+                self._tree.staging.remove(name)
+                with self._lock:
+                    self._arriving.pop(name, None)
+                raise
             if not arriving.is_whole(size):
                 return None
             arriving.finish(size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import socket
 import sys
 import threading
@@ -298,6 +299,9 @@ def main() -> None:
     os.dup2(2, 1)
     os.close(nothing)
     probe.allow_open_files()
+    # A server may hang up on us with a signal; the end of stdin says the same, and
+    # leaves time to end programs. A handler, because they would inherit "ignore".
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
     write_all(sink, wire.MAGIC)
     reader = os.fdopen(source, "rb", buffering=_BUFFER)
     agent = Agent(reader, lambda data: write_all(sink, data))

@@ -98,8 +98,10 @@ class Bulk:
         while (job := self._next()) is not None:
             try:
                 job.run(lane)
-            except DevsyncError as exc:
+            except LinkLost as exc:
                 self._client.lose(exc)
+                job.fail(exc)
+            except DevsyncError as exc:  # the VM refused this one
                 job.fail(exc)
             except Exception as exc:  # noqa: BLE001 - logged and reported
                 _log.exception("a bulk job failed")
@@ -168,6 +170,11 @@ class Lane:
     def frame(self) -> int:
         """Bytes that a frame should carry at most now."""
         return self._bulk.window.frame
+
+    @property
+    def batch(self) -> int:
+        """The same for many small files."""
+        return self._bulk.window.batch
 
     def put_next(self, job: Job) -> None:
         self._bulk.put_next(job)

@@ -20,6 +20,7 @@ FLOOR = 256 << 10  # bytes; never less, or a slow link would stand still
 FIRST = 4 << 20  # bytes, over all streams, at the start
 LIMIT = 48 << 20
 _LOOKS = 3  # pings of which the best counts: one high ping is the machine's noise
+_CLEAR_S = 0.2
 _RATE_S = 0.5  # what arrived this long ago tells how fast the link is
 _GUESS = 500_000  # bytes/s, the slowest link we have patience for
 _SMALLEST, _LARGEST = 64 << 10, 2 << 20  # bytes in one frame
@@ -99,6 +100,8 @@ class Window:
                 self._delays.clear()
                 return
             self._delays.append(delay_s)
+            if delay_s > _CLEAR_S:  # no noise: at least stop doubling
+                self._pace = Pace(self._pace.size, is_fast=False)
             if len(self._delays) < _LOOKS:
                 return
             room_s = lowest_s + TARGET_S / 2
@@ -130,7 +133,12 @@ class Window:
     def frame(self) -> int:
         """Bytes one frame should carry: several must fit, or acknowledgements, which
         come frame by frame, steer nothing."""
-        return max(_SMALLEST, min(_LARGEST, self._pace.size // 4))
+        return max(_SMALLEST, min(_LARGEST, self._pace.size // 16))
+
+    @property
+    def batch(self) -> int:
+        """The same for many small files, which cost more per frame."""
+        return _LARGEST if self._pace.is_fast else self.frame
 
     def patience_s(self) -> float:
         """How long an answer may stand behind what is on its way."""

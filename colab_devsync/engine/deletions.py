@@ -53,7 +53,7 @@ class Deletions:
 
     def clear(self) -> None:
         self._wanted.clear()
-        self._held_back.clear()
+        self._held_back = {}  # a late answer is about another VM
         self.halted = None
 
     def add(self, path: str, held: str | None = None) -> None:
@@ -65,7 +65,8 @@ class Deletions:
 
     def add_all(self, paths: Iterable[str], extra: Mapping[str, str]) -> None:
         """The candidates a whole walk found; they replace what was held back."""
-        self._held_back.clear()
+        if not self._is_asking:
+            self._held_back = {}
         self.halted = None
         for path in paths:
             self.add(path)
@@ -134,11 +135,15 @@ class Deletions:
 
         def answer(yes: bool) -> None:
             self._is_asking = False
-            if yes and self._held_back is gone:
+            if self._held_back is not gone:
+                return
+            if yes:
                 remember_root(self._mirror)
                 self.halted = None
                 self._held_back = {}
                 # Files may have come back while the question stood.
+                for path in gone:
+                    self._wanted.pop(path, None)
                 self._send({p: held for p, held in gone.items() if self._is_gone(p, held)})
             else:
                 self._declined.update(gone)
@@ -158,9 +163,8 @@ class Deletions:
 
     def send(self, paths: Sequence[str]) -> None:
         """Deletes files of ours now, unasked: something else needs their place."""
-        for path in paths:
-            self._wanted.pop(path, None)
-        self._send({path: None for path in paths if path not in self._flights})
+        gone = {path: self._wanted.pop(path, None) for path in paths}
+        self._send({p: held for p, held in gone.items() if p not in self._flights})
 
     def _send(self, gone: Mapping[str, str | None]) -> None:
         uplink = self._mirror.uplink

@@ -56,7 +56,7 @@ class LargeFile:
         try:
             with open(self._name, "rb", buffering=0) as stream:
                 self._send(lane, stream)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             self.end(Outcome(self._item, "gone"))
         except OSError as exc:
             reason = f"cannot be read: {exc.strerror}"
@@ -165,10 +165,15 @@ class LargeFile:
         end = min(offset + PART, known.stat.size)
         with open(self._name, "rb", buffering=0) as stream:
             while not self._is_over:
-                piece = _read(stream, offset, min(lane.frame, end - offset))
+                wanted = min(lane.frame, end - offset)
+                piece = _read(stream, offset, wanted)
+                if len(piece) < wanted:  # cut short: the rest will never come
+                    reason = "it changes while it is read"
+                    self.end(Outcome(self._item, "again", reason=reason))
+                    return
                 self._send_piece(lane, entry, known, signature, (offset, piece))
                 offset += len(piece)
-                if offset >= end or not piece:
+                if offset >= end:
                     return
 
     def _send_piece(

@@ -68,6 +68,7 @@ class Mirror:
         self.rules: IgnoreRules | None = None  # None until the first survey
         self.problems: dict[str, Problem] = {}
         self.walk_errors: list[Problem] = []
+        self.alike: list[Problem] = []
         self.total = Tally()
         self.dispatch = Dispatch(root, store, loop, self._ended)
         self.conflicts = ConflictBook(root, store, loop)
@@ -108,6 +109,11 @@ class Mirror:
             else:
                 self.insist(path)
 
+    def use(self, sync: SyncConfig) -> None:
+        """Other rules from now on; nothing is sent until a survey brings them."""
+        self._sync = sync
+        self.rules = None
+
     def detach(self) -> None:
         self.uplink = None
 
@@ -135,6 +141,7 @@ class Mirror:
         """Takes over what a survey found, unless the present has moved on."""
         self.rules = found.rules
         self.walk_errors = found.errors
+        self.alike = found.alike
         self._guess.update(found.guess)
         now = time.monotonic()
         for path, stat in found.changed.items():
@@ -145,7 +152,9 @@ class Mirror:
         for path in found.unwanted:
             self._store.acknowledge([], [path])
         for path, held in found.remote.items():
-            self._apply_remote(path, held, torn)
+            # What was acknowledged since the survey's look, it does not know.
+            if self._store.known.get(path) is found.believed.get(path):
+                self._apply_remote(path, held, torn)
         self.deletions.note_walk(len(found.errors))
         if found.root_exists and not found.errors:
             self.deletions.add_all(found.missing, found.extra)
@@ -203,6 +212,7 @@ class Mirror:
         )
         if self.rules is not None:
             yield from self.walk_errors
+            yield from self.alike
 
     def pump(self) -> None:
         """Sends what can be sent now."""
@@ -243,10 +253,23 @@ class Mirror:
         above = path.rpartition("/")[0]
         while above:
             if above in self._store.known and tree.look(self.root, above) is None:
-                self.deletions.send([above])
+                if above in self.conflicts or above in self.problems:
+                    self._give_up_below(path, above)
+                else:
+                    self.deletions.send([above])
                 return True
             above = above.rpartition("/")[0]
         return False
+
+    def _give_up_below(self, path: str, above: str) -> None:
+        """Until a person has dealt with the VM's file in the way."""
+        del self._dirty[path]
+        self.problems[path] = Problem(
+            path,
+            f"{path}: not on the VM: {above} is a file there, which stays for now.",
+            f"Resolve the conflict about {above}, or remove it on the VM.",
+            "error",
+        )
 
     def _item(self, path: str, hint: _Hint) -> Item | None:
         """What to send for a dirty path; None if there is nothing (any more)."""

@@ -6,11 +6,12 @@ the program waits. Any thread may write input or send signals.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..agent import wire
@@ -29,6 +30,10 @@ class ExecSpec:
     argv: Sequence[str]
     cwd: str = "."
     env: Mapping[str, str] | None = None
+
+    def with_env(self, env: Mapping[str, str]) -> ExecSpec:
+        """The same with more variables; its own win."""
+        return replace(self, env={**env, **(self.env or {})})
 
 
 class RemoteProcess:
@@ -64,18 +69,23 @@ class RemoteProcess:
         ).start()
 
     def write_stdin(self, data: bytes) -> None:
-        self._send({"op": "input"}, data)
+        self._tell({"op": "input"}, data)
 
     def close_stdin(self) -> None:
-        self._send({"op": "eof"})
+        self._tell({"op": "eof"})
 
     def signal(self, name: str) -> None:
         """`name` without SIG: "INT", "TERM", "KILL"."""
-        self._send({"op": "signal", "name": name})
+        self._tell({"op": "signal", "name": name})
 
     def close(self) -> None:
         """Ends the program's whole group."""
         self._stream.close()
+
+    def _tell(self, meta: dict[str, Any], data: bytes = b"") -> None:
+        """To a program that may have ended: how it did is told by `exit_code`."""
+        with contextlib.suppress(LinkLost):
+            self._send(meta, data)
 
     def _send(self, meta: dict[str, Any], data: bytes = b"") -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ class Owner(Protocol):
 
     def went_online(self, uplink: Uplink) -> None: ...
     def went_offline(self) -> None: ...
+    def use_config(self, config: Config) -> None: ...
 
 
 class Reach:
@@ -76,6 +77,11 @@ class Reach:
         return self._link.label if self._link else ""
 
     @property
+    def remote_env(self) -> Mapping[str, str]:
+        """`[remote] env`: for every program on the VM."""
+        return self.config.remote.env if self.config else {}
+
+    @property
     def is_wanted(self) -> bool:
         return self.uplink is not None or self._connector is not None
 
@@ -97,15 +103,20 @@ class Reach:
     def when_online(self, then: OnLink) -> None:
         """Runs `then` once the link is up, or with the reason why it is not."""
         self.note_activity()
-        if self.uplink is not None:
-            then(None)
-            return
         try:
+            if self.config is not None:  # it may have been edited meanwhile
+                self._owner.use_config(self.read_config())
+            if self.uplink is not None:
+                self.message = None
+                then(None)
+                return
             config, store = self._open()
             if self._connector is None:
                 self._start(config, store)
         except DevsyncError as exc:
-            self.state, self.message = "blocked", str(exc)
+            self.message = str(exc)
+            if self.uplink is None:
+                self.state = "blocked"
             then(exc)
             return
         self._waiting.append(then)

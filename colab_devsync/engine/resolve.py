@@ -23,6 +23,7 @@ def keep_local(mirror: Mirror, path: str, future: Future[Conflict]) -> None:
         mirror.deletions.add(path, conflict.remote_hash)
     else:
         mirror.insist(path, conflict.remote_hash)
+    mirror.retry_refused()  # it may have stood in the way of others
     future.set_result(conflict)
 
 

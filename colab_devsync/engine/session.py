@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from ..core.config import CONFIG_NAME, Config
 from ..core.events import (
     Ask,
     Conflict,
@@ -174,7 +175,8 @@ class Session:
 
         def work(future: Future[RemoteProcess]) -> None:
             def start() -> None:
-                start_program(self._reach.open_stream, spec, on_output, future)
+                full = spec.with_env(self._reach.remote_env)
+                start_program(self._reach.open_stream, full, on_output, future)
 
             def then(error: DevsyncError | None) -> None:
                 if error is not None:
@@ -259,13 +261,25 @@ class Session:
 
     def _reload(self) -> None:
         """Takes over a changed configuration; a broken one changes nothing."""
-        reach = self._reach
         try:
-            config = reach.read_config()
+            self.use_config(self._reach.read_config())
         except DevsyncError as exc:
-            reach.message = str(exc)
+            self._reach.message = str(exc)
+
+    def use_config(self, config: Config) -> None:
+        """Reconnects if the way to the VM changed, compares if the rules did."""
+        reach, old = self._reach, self._reach.config
+        if old is None or config == old:
             return
-        if reach.config is None or config == reach.config:
+        if (config.name, config.link, config.remote) == (
+            old.name,
+            old.link,
+            old.remote,
+        ):
+            reach.config = config
+            if self._mirror is not None:
+                self._mirror.use(config.sync)
+                self._surveyor.start()
             return
         was_wanted = reach.is_wanted
         self._go_offline()
@@ -292,6 +306,8 @@ class Session:
             return  # the first survey finds everything
         if any(path.rpartition("/")[2] == ".gitignore" for path in paths):
             self._surveyor.start()
+        if CONFIG_NAME in paths:
+            self._reload()
         for path in expand(self.root, self._mirror.rules, self._mirror.store, paths):
             self._mirror.touched(path, since)
 

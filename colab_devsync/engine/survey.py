@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,10 +44,12 @@ class Findings:
     """What differs. Paths; hashes are the VM's."""
 
     rules: IgnoreRules
+    believed: Mapping[str, Known]  # what the VM held as far as we knew at the start
     changed: dict[str, LocalStat] = field(default_factory=dict)  # locally, or new
     missing: list[str] = field(default_factory=list)  # known, not here any more
     unwanted: list[str] = field(default_factory=list)  # known, here, now ignored
     errors: list[Problem] = field(default_factory=list)
+    alike: list[Problem] = field(default_factory=list)  # names that differ in case
     root_exists: bool = True
     remote: dict[str, str] = field(
         default_factory=dict
@@ -81,7 +84,7 @@ def start(brief: Brief, done: Callable[[Findings], None]) -> None:
 def survey(brief: Brief) -> Findings:
     """Both halves. Failures of the remote half are part of the findings."""
     check = _ask_check(brief)
-    findings = Findings(rules_of(brief.config))
+    findings = Findings(rules_of(brief.config), brief.known)
     seen = _walk(brief, findings)
     try:
         if check is not None:
@@ -103,6 +106,7 @@ def _walk(brief: Brief, findings: Findings) -> dict[str, LocalStat]:
         if entry is None or not entry.is_current(stat):
             findings.changed[path] = stat
     findings.errors = walk.errors
+    findings.alike = _alike(seen)
     findings.root_exists = brief.root.is_dir()
     for path in known.keys() - seen.keys():
         if os.path.lexists(tree.absolute(brief.root, path)) and _is_ignored(
@@ -112,6 +116,24 @@ def _walk(brief: Brief, findings: Findings) -> dict[str, LocalStat]:
         else:
             findings.missing.append(path)
     return seen
+
+
+def _alike(paths: Iterable[str]) -> list[Problem]:
+    """Names that are one and the same where case or accents' spelling do not count."""
+    first: dict[str, str] = {}
+    found = []
+    for path in paths:
+        if path.isascii():
+            key = path.lower()
+        else:
+            key = unicodedata.normalize("NFC", path).casefold()
+        other = first.setdefault(key, path)
+        if other != path:
+            one, two = sorted((other, path))
+            message = f"{one} and {two}: the names differ only in case or accents."
+            hint = "Rename one: not every machine can hold both."
+            found.append(Problem(two, message, hint))
+    return found
 
 
 def _is_ignored(rules: IgnoreRules, path: str) -> bool:

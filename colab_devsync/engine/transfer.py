@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..agent import delta, hashing, wire
 from ..core.plan import Known, LocalStat
-from ..errors import DevsyncError
+from ..errors import DevsyncError, LinkLost
 from ..remote.client import Reply
 from . import tree
 from .bulk import Lane
@@ -83,7 +83,7 @@ def prepare(root: Path, item: Item) -> Ready | Outcome:
     """Reads one small item. An Outcome if there is nothing (more) to send."""
     try:
         content = tree.read(root, item.path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Outcome(item, "gone")
     except tree.Unstable:
         return Outcome(item, "again", reason="it changes while it is read")
@@ -154,8 +154,9 @@ def outcome(
 
 
 def lost(item: Item, error: DevsyncError, known: Known | None = None) -> Outcome:
-    """The link died (or the agent failed) before there was an answer."""
-    return Outcome(item, "lost", known, reason=error.message)
+    """The link died before there was an answer; or the VM cannot, and said why."""
+    status: Status = "lost" if isinstance(error, LinkLost) else "refused"
+    return Outcome(item, status, known, reason=error.message)
 
 
 class SmallBatch:
@@ -181,7 +182,7 @@ class SmallBatch:
             return
         sent = [(one.item.path, one.known.hash) for one in ready]
         self._store.note_sent(sent, durable=False)
-        for part in _frames(ready, lane.frame):
+        for part in _frames(ready, lane.batch):
             self._send(lane, part)
             self._items = self._items[len(part) :]
 

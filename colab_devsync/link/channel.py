@@ -7,6 +7,7 @@ window update for stderr: a transport thread that sends can dead-lock with its p
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 import time
@@ -157,7 +158,8 @@ class SshChannel:
             silent = self._lost or not self._remote
             both = self._peer_closed
         if not silent:
-            self._send(_CLOSE)
+            with contextlib.suppress(LinkLost):  # nobody is left to be told
+                self._send(_CLOSE)
         if both:
             self._sender.forget(self.number)
 

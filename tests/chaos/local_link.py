@@ -59,7 +59,9 @@ class _Pipe:
             ready, _, _ = select.select([self._source, self._cut.read_end], [], [])
             if self._cut.is_over:
                 raise LinkLost("the tunnel dropped")
-            data = os.read(self._source.fileno(), size) if self._source in ready else b""
+            data = (
+                os.read(self._source.fileno(), size) if self._source in ready else b""
+            )
             if not data or not self.is_muted:
                 return data
             self.swallowed.set()

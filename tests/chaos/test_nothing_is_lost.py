@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.world import WAIT_S, Side, World
+from tests.chaos.world import Side, World
 
 STEPS = 30
 _FEW = "1-8"
@@ -129,7 +129,7 @@ def _drop(world: World) -> str:
 def _lose_an_answer(world: World) -> str:
     if world.link.is_down:
         return "no link to lose an answer"
-    world.session.connect().result(WAIT_S)
+    world.connect()
     connection = world.link.newest
     lost = connection.mute()
     did = _save_often(world)

@@ -23,8 +23,7 @@ from colab_devsync.core.events import Conflict, Question
 from colab_devsync.engine.places import project_state_dir
 from colab_devsync.engine.session import Session
 from colab_devsync.engine.store import Store
-from colab_devsync.errors import LinkError, NotFlushed, SyncError
-
+from colab_devsync.errors import AgentCrashed, LinkError, NotFlushed, SyncError
 from tests.chaos.local_link import LocalLink
 
 CONFIG = ".colabremote.toml"
@@ -79,7 +78,9 @@ class Side:
     def delete(self, path: str) -> None:
         name = self.name(path)
         if name.is_dir() and not name.is_symlink():
-            shutil.rmtree(name)
+            # Once more if the agent puts something there meanwhile.
+            while name.is_dir():
+                shutil.rmtree(name, ignore_errors=True)
         elif os.path.lexists(name):
             name.unlink()
         self.forget(path)
@@ -95,7 +96,8 @@ class Side:
         self.make_room(new)
         if not os.path.lexists(self.name(old)):
             return
-        self.forget(new)
+        if os.path.lexists(self.name(new)):
+            self.delete(new)
         os.replace(self.name(old), self.name(new))
         self.forget(old)
         for path, (found, _) in self.files().items():
@@ -156,11 +158,18 @@ class World:
         self.session.close()
         self.session = self._open()
 
+    def connect(self) -> None:
+        """Online, if what was done to the link before allows it."""
+        try:
+            self.session.connect().result(WAIT_S)
+        except (LinkError, AgentCrashed):
+            self.trace.append("the link does not come up at once")
+
     def replace_vm(self) -> None:
         """The VM was taken away, with all that only it had."""
         self.session.disconnect().result(WAIT_S)
-        self.link.newest.end()
-        self.link.connections.pop()
+        while self.link.connections:
+            self.link.connections.pop().end()
         shutil.rmtree(self.there.root)
         self.there.root.mkdir()
         self.there.owed.clear()
@@ -180,15 +189,17 @@ class World:
     def settle(self) -> None:
         """Syncs and ends conflicts until there is nothing left to do."""
         for _ in range(_ROUNDS):
+            failed = False
             try:
                 self.session.sync().result(WAIT_S)
             except NotFlushed as exc:
-                self._clear_the_way(exc)
-                continue
-            except LinkError:
+                failed = True
+                if not self.session.conflicts():
+                    self._clear_the_way(exc)
+            except (LinkError, AgentCrashed):
                 continue  # what hurt it was still in the pipe
             conflicts = self.session.conflicts()
-            if not conflicts:
+            if not (conflicts or failed):
                 return
             for one in conflicts:
                 self._resolve(one)

@@ -126,7 +126,7 @@ class Project:
         return self.session.connect().result(WAIT_S)
 
     def sync(self, **options: Any) -> SyncResult:
-        return self.session.sync(**options).result(40)
+        return self.session.sync(**options).result(25)
 
     def close(self) -> None:
         if self._session is not None:
