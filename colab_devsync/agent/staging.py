@@ -155,6 +155,7 @@ class Staging:
             else:
                 _copy_file(step.fd, beside, step.folder)
             os.rename(beside, step.name, src_dir_fd=step.folder, dst_dir_fd=step.folder)
+            self.remove(step.temporary)
         except BaseException:
             _unlink(beside, step.folder)
             raise

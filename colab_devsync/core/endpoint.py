@@ -54,8 +54,9 @@ def _from_ssh(link: LinkConfig, words: list[str], text: str) -> LinkConfig:
             elif word.startswith("-i"):
                 identity = value
         elif not word.startswith("-"):
-            host = word
-            break  # what follows would be a command
+            if host is not None:
+                break  # what follows would be a command
+            host = word  # ssh takes options behind the host, too
     if host is None:
         raise _not_understood(text)
     found = _direct(link, host, port, text)

@@ -65,7 +65,8 @@ class ConflictBook:
     ) -> None:
         """Records it, once the VM's version is fetched (or cannot be)."""
         shown = self._open.get(path)
-        if path in self._fetching or (shown is not None and shown.remote_hash == remote):
+        is_shown = shown is not None and shown.remote_hash == remote
+        if is_shown or path in self._fetching:
             return  # several versions of ours were refused for the same reason
         conflict = Conflict(path, local, remote, time.time())
         if uplink is None:

@@ -42,6 +42,7 @@ class Deletions:
         self._due = 0.0
         self._timer: Timer | None = None
         self._walk_errors = 0
+        self.refused: set[str] = set()  # by the VM, until somebody asks again
         self.ask: AskDelete = lambda why, paths, answer: answer(False)
         self.halted: Problem | None = None
 
@@ -144,7 +145,8 @@ class Deletions:
                 # Files may have come back while the question stood.
                 for path in gone:
                     self._wanted.pop(path, None)
-                self._send({p: held for p, held in gone.items() if self._is_gone(p, held)})
+                still = {p: h for p, h in gone.items() if self._is_gone(p, h)}
+                self._send(still)
             else:
                 self._declined.update(gone)
                 self._halt(why, len(gone))
@@ -158,6 +160,25 @@ class Deletions:
             "Bring the files back, or run `colab-devsync sync` and answer yes.",
             "error",
         )
+
+    def room_for(self, path: str) -> bool | Problem:
+        """Whether the VM has room for this path. False while a file of ours is being
+        deleted that stands where a folder is needed; a Problem if it stays."""
+        above = path.rpartition("/")[0]
+        while above:
+            is_gone = tree.look(self._mirror.root, above) is None
+            if above in self._mirror.store.known and is_gone:
+                if above not in self._mirror.conflicts and above not in self.refused:
+                    self.send([above])
+                    return False
+                return Problem(
+                    path,
+                    f"{path}: not on the VM: {above} is a file there and stays so far.",
+                    f"Resolve the conflict about {above}, or remove it on the VM.",
+                    "error",
+                )
+            above = above.rpartition("/")[0]
+        return True
 
     # --- sending ------------------------------------------------------------------
 
@@ -204,6 +225,7 @@ class Deletions:
             elif status == wire.CONFLICT:
                 self._mirror.conflicts.add(path, None, held, self._mirror.uplink)
             else:
+                self.refused.add(path)
                 self._mirror.problems[path] = Problem(
                     path, f"{path}: not deleted on the VM: {reason}.", "", "error"
                 )

@@ -133,6 +133,7 @@ class Mirror:
 
     def retry_refused(self) -> None:
         """What the VM refused may go through now."""
+        self.deletions.refused.clear()
         for path in list(self.problems):
             del self.problems[path]
             self.touched(path)
@@ -153,7 +154,8 @@ class Mirror:
             self._store.acknowledge([], [path])
         for path, held in found.remote.items():
             # What was acknowledged since the survey's look, it does not know.
-            if self._store.known.get(path) is found.believed.get(path):
+            known, believed = self._store.known.get(path), found.believed[path]
+            if known is not None and known.hash == believed.hash:
                 self._apply_remote(path, held, torn)
         self.deletions.note_walk(len(found.errors))
         if found.root_exists and not found.errors:
@@ -236,9 +238,13 @@ class Mirror:
             if self.dispatch.must_wait(path):
                 self._parked[path] = self._dirty.pop(path)
                 continue
-            if self._blocked_by_file(path):
+            room = self.deletions.room_for(path)
+            if not room:
                 continue
-            del self._dirty[path]
+            hint = self._dirty.pop(path)
+            if isinstance(room, Problem):
+                self.problems[path] = room
+                continue
             item = self._item(path, hint)
             if item is not None and self.dispatch.must_wait(path, item.stat.size):
                 self._parked[path] = hint
@@ -247,29 +253,6 @@ class Mirror:
             if item is not None:
                 items.append(item)
         return items
-
-    def _blocked_by_file(self, path: str) -> bool:
-        """Whether a file of ours stands where this path needs a folder."""
-        above = path.rpartition("/")[0]
-        while above:
-            if above in self._store.known and tree.look(self.root, above) is None:
-                if above in self.conflicts or above in self.problems:
-                    self._give_up_below(path, above)
-                else:
-                    self.deletions.send([above])
-                return True
-            above = above.rpartition("/")[0]
-        return False
-
-    def _give_up_below(self, path: str, above: str) -> None:
-        """Until a person has dealt with the VM's file in the way."""
-        del self._dirty[path]
-        self.problems[path] = Problem(
-            path,
-            f"{path}: not on the VM: {above} is a file there, which stays for now.",
-            f"Resolve the conflict about {above}, or remove it on the VM.",
-            "error",
-        )
 
     def _item(self, path: str, hint: _Hint) -> Item | None:
         """What to send for a dirty path; None if there is nothing (any more)."""

@@ -140,8 +140,7 @@ class Session:
         UnsafePlan when deletions were not confirmed, NotFlushed when files failed."""
 
         def work(future: Future[SyncResult]) -> None:
-            job = SyncJob(future, check, progress, cancel)
-            self._syncs.begin(job, self._reach, self._surveyor, self._open_mirror)
+            self._begin(SyncJob(future, check, progress, cancel))
 
         return self._loop.submit(work)
 
@@ -271,21 +270,20 @@ class Session:
         reach, old = self._reach, self._reach.config
         if old is None or config == old:
             return
-        if (config.name, config.link, config.remote) == (
-            old.name,
-            old.link,
-            old.remote,
-        ):
+        same_place = (config.name, config.remote) == (old.name, old.remote)
+        if same_place and config.link == old.link:
             reach.config = config
             if self._mirror is not None:
                 self._mirror.use(config.sync)
                 self._surveyor.start()
             return
-        was_wanted = reach.is_wanted
+        was_wanted, jobs = reach.is_wanted, self._syncs.take()
         self._go_offline()
         reach.config, self._mirror = config, None
         if was_wanted:
             reach.when_online(lambda error: None)
+        for job in jobs:
+            self._begin(job)
 
     # --- hints --------------------------------------------------------------------
 
@@ -356,6 +354,9 @@ class Session:
         if self._mirror is None or self._syncs.is_checking:
             return
         self._mirror.apply(found, torn=uplink is not None and uplink.hello.torn)
+
+    def _begin(self, job: SyncJob) -> None:
+        self._syncs.begin(job, self._reach, self._surveyor, self._open_mirror)
 
     def _after_batch(self) -> None:
         if self._mirror is not None:

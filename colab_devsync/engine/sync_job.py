@@ -33,6 +33,7 @@ class SyncJob:
     started: float = field(default_factory=time.monotonic)
     before: Tally = field(default_factory=Tally)
     surveyed: bool = False
+    attempt: int = 0  # answers to an earlier one are ignored
     _told: float = 0.0
 
     @property
@@ -148,8 +149,12 @@ class Syncs:
         open_mirror: Callable[[], Mirror],
     ) -> None:
         """Online first, then a survey, then rest."""
+        job.attempt += 1
+        attempt = job.attempt
 
         def online(error: DevsyncError | None) -> None:
+            if job.attempt != attempt:
+                return
             if error is not None:
                 job.fail(error)
                 return
@@ -159,6 +164,8 @@ class Syncs:
             surveyor.start(surveyed, since=job.started)
 
         def surveyed(found: Findings) -> None:
+            if job.attempt != attempt:
+                return
             if found.is_cut and reach.is_wanted:
                 self.begin(job, reach, surveyor, open_mirror)  # went down meanwhile
             elif found.failure is not None:
@@ -171,6 +178,14 @@ class Syncs:
         if job not in self._jobs:
             self._jobs.append(job)
         reach.when_online(online)
+
+    def take(self) -> list[SyncJob]:
+        """Takes all out, to begin them anew."""
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            job.attempt += 1
+            job.surveyed = False
+        return jobs
 
     def advance(self, mirror: Mirror, is_surveying: bool) -> None:
         """After every batch of steps."""
@@ -215,4 +230,5 @@ def _obstacle(mirror: Mirror) -> DevsyncError | None:
 def _listing(problems: list[Problem]) -> str:
     shown = "; ".join(problem.message for problem in problems[:5])
     more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
-    return f"{len(problems)} files could not be brought to the VM: {shown}{more}"
+    files = "1 file" if len(problems) == 1 else f"{len(problems)} files"
+    return f"{files} could not be brought to the VM: {shown}{more}"

@@ -51,7 +51,7 @@ HALF_WRITES = """
 import {package}.staging as staging
 real = staging.write_all
 def write(fd, data):
-    real(fd, data[:9] if data.startswith(b"new") else data)
+    real(fd, data[:9] if bytes(data).startswith(b"new") else data)
 staging.write_all = write
 """
 ELSEWHERE = """

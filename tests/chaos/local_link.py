@@ -158,6 +158,10 @@ class LocalConnection:
 
     # --- harm ---------------------------------------------------------------------
 
+    @property
+    def has_agent(self) -> bool:
+        return bool(self._pipes)
+
     def mute(self) -> threading.Event:
         """From now on answers are lost; the event tells that one was."""
         pipe = self._pipes[0]

@@ -130,6 +130,8 @@ def _lose_an_answer(world: World) -> str:
     if world.link.is_down:
         return "no link to lose an answer"
     world.connect()
+    if not (world.link.connections and world.link.newest.has_agent):
+        return "no link came up to lose an answer"
     connection = world.link.newest
     lost = connection.mute()
     did = _save_often(world)

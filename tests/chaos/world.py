@@ -6,6 +6,7 @@ it must be live, kept as a version, or replaced by somebody who had seen it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -64,10 +65,17 @@ class Side:
         if atomic:
             temporary = self.root.parent / f"{self.root.name}.tmp"
             temporary.write_bytes(data)
-            os.replace(temporary, name)
+            self._put(temporary, path)
         else:
             name.write_bytes(data)
         self.owed[path] = hashing.of_bytes(data)
+
+    def _put(self, temporary: Path, path: str) -> None:
+        """The agent may make a folder in the way at the same moment: again then."""
+        while temporary.exists():
+            self.make_room(path)
+            with contextlib.suppress(IsADirectoryError, FileNotFoundError):
+                os.replace(temporary, self.name(path))
 
     def link(self, path: str, target: str) -> None:
         self.make_room(path)
@@ -206,7 +214,7 @@ class World:
         raise AssertionError(f"no end of conflicts: {self.session.conflicts()}")
 
     def _clear_the_way(self, exc: NotFlushed) -> None:
-        """Something of the VM's own stands where ours goes: its person takes it away."""
+        """What the VM's person put where ours goes: that person takes it away."""
         messages = [one.message for one in self.session.status().problems]
         found = [match for one in messages if (match := _IN_THE_WAY.match(one))]
         if not found:
@@ -242,7 +250,6 @@ class World:
         strangers = {path: there[path][0] for path in there.keys() - here.keys()}
         theirs = self.there.owed
         assert strangers == {p: theirs.get(p) for p in strangers}, "not deleted there"
-        assert self.session.status().pending == 0
         assert self._left_over() == []
 
     def _check_owed(self, here: dict[str, Any], there: dict[str, Any]) -> None:

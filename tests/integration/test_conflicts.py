@@ -179,6 +179,6 @@ def test_a_large_conflict_is_kept_whole(project: Project) -> None:
 def test_there_is_no_conflict_to_resolve(project: Project) -> None:
     project.write("a.py", "a\n")
     project.sync()
-    with pytest.raises(SyncError, match="no conflict about 'a.py'") as caught:
+    with pytest.raises(SyncError, match=r"no conflict about 'a\.py'") as caught:
         resolve(project, "a.py", "local")
     assert "conflicts" in caught.value.hint

@@ -111,7 +111,7 @@ def test_a_missing_command(project: Project) -> None:
 
 
 def test_a_missing_folder(project: Project) -> None:
-    with pytest.raises(RunError, match="no folder .*nowhere on the VM") as caught:
+    with pytest.raises(RunError, match=r"no folder .*nowhere on the VM") as caught:
         run(project, ["true"], cwd="nowhere")
     assert caught.value.hint
 

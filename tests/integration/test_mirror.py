@@ -128,7 +128,13 @@ def test_an_initial_mirror_of_2000_files_tells_how_far_it_is(project: Project) -
 
 
 def test_empty_files_and_unusual_names_arrive(project: Project) -> None:
-    names = ["empty.txt", "übung/größe.py", "日本/語.py", "with space.py", "a'b\"c;$x.py"]
+    names = [
+        "empty.txt",
+        "übung/größe.py",
+        "日本/語.py",
+        "with space.py",
+        "a'b\"c;$x.py",
+    ]
     names += ["-rf.py", "#x.py", "émoji 🎉.txt", "n" * 255]
     for name in names:
         project.write(name, "" if name == "empty.txt" else name)
@@ -313,9 +319,7 @@ def test_a_git_checkout_of_300_files_arrives(project: Project) -> None:
     run("add", "."), run("commit", "-qm", "two")
     project.sync()
     run("checkout", "-q", "main")
-    wanted = {
-        f"src/d{n % 10}/f{n}.py": b"version = 1, %d\n" % n for n in range(300)
-    }
+    wanted = {f"src/d{n % 10}/f{n}.py": b"version = 1, %d\n" % n for n in range(300)}
     project.wait(
         lambda: all(project.there(path) == data for path, data in wanted.items()),
         "300 files of the other branch",

@@ -175,9 +175,7 @@ def test_disconnect_and_connect(online: Project) -> None:
     online.wait_arrived("a.py")
 
 
-def test_disconnect_fails_a_sync_that_waits(
-    online: Project, proxy: ChaosProxy
-) -> None:
+def test_disconnect_fails_a_sync_that_waits(online: Project, proxy: ChaosProxy) -> None:
     proxy.freeze()
     online.write("a.py", "new\n")
     future = online.session.sync()

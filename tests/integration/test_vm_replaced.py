@@ -1,4 +1,4 @@
-"""Another VM, or another folder on it: filled again, and never the cause of a delete."""
+"""Another VM, or another folder on it, is filled again and never causes a delete."""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ class EventLog:
                 ):
                     break
                 seen = len(self.events)
-        assert found or (found := look()), f"waited in vain: {what}\n{self.tail()}"
+        found = found or look()
+        assert found, f"waited in vain: {what}\n{self.tail()}"
         return found
 
     def mirrored(self, path: str | None = None) -> list[Mirrored]:
