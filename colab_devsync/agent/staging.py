@@ -190,14 +190,14 @@ class Content(NamedTuple):
         with os.fdopen(os.dup(self.fd), "rb", buffering=0) as stream:
             return hashing.of_stream(stream)
 
-    def settle(self, mode: int) -> int:
-        """Sets mode and time stamps; the mtime it has then."""
+    def settle(self, mode: int) -> os.stat_result:
+        """Sets mode and time stamps; the stat it has then."""
         os.fchmod(self.fd, mode)
         # A time stamp finer than the kernel's own: whatever writes to the file
         # later, even within the same tick, changes it.
         stamp = time.time_ns()
         os.utime(self.fd, ns=(stamp, stamp))
-        return os.fstat(self.fd).st_mtime_ns
+        return os.fstat(self.fd)
 
 
 def write_all(fd: int, data: "Union[bytes, memoryview]") -> None:

@@ -173,17 +173,25 @@ class Tree:
         except delta.DeltaError as exc:
             return (wire.NEED_FULL, target.held, str(exc))
         try:
-            if content.hash() != entry.hash:
+            about = content.settle(self._mode(entry.executable, target.now))
+            # The hash may be that of the bytes on their way to the disk; the size is
+            # what arrived there.
+            if content.hash() != entry.hash or about.st_size != entry.size:
                 self.staging.discard(content)
                 bad = wire.NEED_FULL if entry.kind == wire.DELTA else wire.BAD_HASH
                 return (bad, target.held, "")
-            stamp = content.settle(self._mode(entry.executable, target.now))
             folder = _made(entry, folders)
         except BaseException:
             self.staging.discard(content)
             raise
         return Staged(
-            entry, folder, target.name, target.now, content.temporary, content.fd, stamp
+            entry,
+            folder,
+            target.name,
+            target.now,
+            content.temporary,
+            content.fd,
+            about.st_mtime_ns,
         )
 
     def _content(self, entry: Entry, payload: Payload, target: _Target) -> Content:

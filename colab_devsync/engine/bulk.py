@@ -83,6 +83,11 @@ class Bulk:
             self._client.lose(exc)
             self.close()
             return
+        except Exception as exc:  # noqa: BLE001 - logged and reported
+            _log.exception("the bulk streams could not be opened")
+            self._client.lose(DevsyncError(f"No bulk streams: {exc!r}."))
+            self.close()
+            return
         for number, stream in enumerate(self._streams):
             lane = Lane(self, self._client, stream)
             threading.Thread(
