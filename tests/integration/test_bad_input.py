@@ -28,6 +28,7 @@ from colab_devsync.errors import (
 from tests.support.project import CONFIG, EventLog, Project
 from tests.support.remotes import Login
 from tests.support.sshd import Sshd
+from tests.support.unprivileged import unprivileged
 
 posix_names = pytest.mark.skipif(
     sys.platform in ("win32", "darwin"), reason="such names cannot exist here"
@@ -276,13 +277,15 @@ def test_a_name_that_is_too_long_for_the_vm_is_refused_before_it_leaves(
     project.assert_same()
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
-)
+@posix_names
 def test_a_file_that_cannot_be_read_is_named(project: Project) -> None:
-    name = project.write("closed.py", "x\n")
-    name.chmod(0)
-    with pytest.raises(NotFlushed, match=r"closed\.py.*cannot be read"):
+    project.configure(sync="watch = false")  # nobody looks before the rights are gone
+    project.sync()
+    project.write("closed.py", "x\n").chmod(0)
+    with (
+        unprivileged(project.root),
+        pytest.raises(NotFlushed, match=r"closed\.py.*cannot be read"),
+    ):
         project.sync()
 
 
