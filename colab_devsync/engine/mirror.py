@@ -77,9 +77,8 @@ class Mirror:
         self._parked: dict[str, _Hint] = {}  # wait for a flight to land
         self._later: set[str] = set()  # wait for a timer
         self._forced: set[str] = set()  # send even if nothing changed here
-        self._extra: dict[
-            str, str
-        ] = {}  # also acceptable on the VM: the person said so
+        # Hashes that are acceptable on the VM too: a person said so.
+        self._extra: dict[str, str] = {}
         self._guess: dict[str, str] = {}  # what an unknown VM holds
 
     @property
