@@ -17,11 +17,17 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "yellow")}
 @click.command()
 @global_options(hidden=True)
 @click.argument("endpoint", required=False)
-def connect(endpoint: str | None) -> None:
+@click.option(
+    "--forget-host-key",
+    is_flag=True,
+    help="Ask about the VM's host key anew: it is another machine, and you know why.",
+)
+def connect(endpoint: str | None, forget_host_key: bool) -> None:
     """Connect to the VM. ENDPOINT may be a pasted `ssh -p 12345 root@host` line."""
     settings = current()
+    forget = {"forgetHostKey": True} if forget_host_key else {}
     with Talk(settings) as talk:
-        status = talk.job("connect", endpoint=endpoint)
+        status = talk.job("connect", endpoint=endpoint, **forget)
         output.result(settings, status, _describe(status))
 
 

@@ -44,6 +44,8 @@ def connect(ls: DevsyncServer, args: Arguments) -> Answer:
     work = operations.connect if ls.options.is_cli else operations.connect_and_mirror
 
     async def operation(job: Job) -> dict[str, Any]:
+        if args["forgetHostKey"]:
+            await settle(project.session.forget_host_key())
         status = await work(project, job, args["endpoint"])
         return ls.folders.status(project, status)
 
@@ -118,7 +120,9 @@ def cancel(ls: DevsyncServer, args: Arguments) -> Answer:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "devsync.connect": Command({**_FOLDER, "endpoint": Key(str)}, run=connect),
+    "devsync.connect": Command(
+        {**_FOLDER, "endpoint": Key(str), "forgetHostKey": Key(bool)}, run=connect
+    ),
     "devsync.disconnect": Command(wait=disconnect),
     "devsync.status": Command(run=status),
     "devsync.sync": Command({**_FOLDER, "check": Key(bool)}, run=sync),

@@ -241,6 +241,12 @@ def test_an_unreachable_host_is_3(place: Place, here: Path, remote: Remote) -> N
     assert error["hint"]
 
 
+def test_connect_can_forget_the_host_key(
+    place: Place, here: Path, remote: Remote
+) -> None:
+    assert place.run("connect", "--forget-host-key", cwd=here).returncode == 0
+
+
 def test_an_unknown_host_key_without_terminal_is_3(
     place: Place, here: Path, remote: Remote
 ) -> None:

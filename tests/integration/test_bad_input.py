@@ -115,6 +115,27 @@ def test_a_changed_host_key_is_refused(
     assert project.there("a.py") == b"a\n"
 
 
+def test_a_host_key_can_be_forgotten(
+    project: Project, make_sshd: Callable[..., Sshd]
+) -> None:
+    sshd = make_sshd()
+    project.remote.login = Login(
+        sshd.port, sshd.user, sshd.identity_file, sshd.fingerprint
+    )
+    project.configure(host_key=None)
+    project.answer = lambda question: "yes"
+    project.connect()
+    project.session.disconnect().result(5)
+    sshd.close()
+    sshd.new_host_key()
+    sshd.start()
+    error = failure(project, HostKeyChanged)
+    assert "--forget-host-key" in error.hint
+    project.session.forget_host_key().result(5)
+    assert project.connect().link == "online"
+    assert [question.kind for question in project.asked] == ["host-key", "host-key"]
+
+
 # --- the VM's disk ----------------------------------------------------------------
 
 
