@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.interpreters import MINORS, interpreters
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote, RemoteServer
 from tests.support.sshd import Options, Sshd
@@ -26,8 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"remote: {', '.join(KINDS[config.getoption('--remote')])}"
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    found = list(interpreters())
+    missing = [f"3.{minor}" for minor in MINORS if f"3.{minor}" not in found]
+    return [
+        f"remote: {', '.join(KINDS[config.getoption('--remote')])}",
+        f"agent on Python {', '.join(found)}; not here: {', '.join(missing) or 'none'}",
+    ]
 
 
 @pytest.hookimpl(trylast=True)
