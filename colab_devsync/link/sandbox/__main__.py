@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -25,6 +26,10 @@ def main() -> None:
     parser.add_argument("--bandwidth", type=float, default=0)
     parser.add_argument("--drop-after", type=int, default=0)
     options = parser.parse_args()
+    if sys.platform != "win32":
+        # A daemon started under nohup ignores SIGHUP, and programs would inherit that;
+        # a handler of our own is not inherited.
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
     shape = Shape(options.rtt_ms / 1000, options.bandwidth)
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     port: int = listener.getsockname()[1]
