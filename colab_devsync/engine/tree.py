@@ -22,6 +22,11 @@ _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 MAX_NAME = 255  # bytes in one component, on the VM's file systems
 
 
+HIDDEN = LocalStat("f", 0, -1, -1, None)
+"""Something may stand there, in a folder that cannot be searched: no proof that it is
+gone. Who reads it learns why."""
+
+
 class Unstable(Exception):
     """The file changed while it was read."""
 
@@ -52,11 +57,14 @@ def local_stat(about: os.stat_result) -> LocalStat | None:
 
 
 def look(root: Path, path: str) -> LocalStat | None:
-    """The stat of one path; None if nothing that can be mirrored stands there."""
+    """The stat of one path; None if nothing that can be mirrored stands there, HIDDEN
+    if that cannot be told."""
     try:
         return local_stat(os.lstat(absolute(root, path)))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError:
+        return HIDDEN
 
 
 def read(root: Path, path: str) -> Content:
