@@ -10,6 +10,7 @@ what they mean; never touches a session's state.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -23,6 +24,8 @@ from ..remote.client import AgentClient, Meta, OnReply, Reply
 from .congestion import Window
 
 _log = logging.getLogger(__name__)
+
+_END, _URGENT, _NORMAL = range(3)  # ranks of jobs; the lowest comes first
 
 
 class Job(Protocol):
@@ -48,8 +51,10 @@ class Bulk:
         self.turn = threading.Lock()
         self._client = client
         self._open_streams = open_streams
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._urgent: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._jobs: queue.PriorityQueue[tuple[int, int, Job | None]]
+        self._jobs = queue.PriorityQueue()
+        self._serial = itertools.count()  # jobs of equal rank stay in order
+        self._lock = threading.Lock()  # no job may slip in behind `close`
         self._streams: tuple[Stream, ...] = ()
         self._started = False
         self._closed = False
@@ -57,11 +62,19 @@ class Bulk:
 
     def put(self, job: Job) -> None:
         """Queues a job; from the engine thread only."""
-        if self._closed:
-            job.fail(LinkLost("The connection was closed."))
-            return
-        self._jobs.put(job)
+        self._queue(_NORMAL, job)
         self.open()
+
+    def put_next(self, job: Job) -> None:
+        """Queues a job before all that wait; from a job that runs."""
+        self._queue(_URGENT, job)
+
+    def _queue(self, rank: int, job: Job) -> None:
+        with self._lock:
+            if not self._closed:
+                self._jobs.put((rank, next(self._serial), job))
+                return
+        job.fail(LinkLost("The connection was closed."))
 
     def open(self) -> None:
         """Opens the streams, if that has not begun; who expects jobs saves a trip."""
@@ -70,11 +83,6 @@ class Bulk:
             threading.Thread(
                 target=self._start, name="devsync-bulk-open", daemon=True
             ).start()
-
-    def put_next(self, job: Job) -> None:
-        """Queues a job before all that wait; from a job that runs."""
-        self._urgent.put(job)
-        self._jobs.put(_Urgent(self._urgent))
 
     def _start(self) -> None:
         try:
@@ -100,7 +108,7 @@ class Bulk:
             self._end_streams()
 
     def _work(self, lane: Lane) -> None:
-        while (job := self._next()) is not None:
+        while (job := self._jobs.get()[2]) is not None:
             try:
                 job.run(lane)
             except LinkLost as exc:
@@ -112,19 +120,14 @@ class Bulk:
                 _log.exception("a bulk job failed")
                 job.fail(DevsyncError(f"A transfer failed: {exc!r}."))
 
-    def _next(self) -> Job | None:
-        try:
-            return self._urgent.get_nowait()
-        except queue.Empty:
-            return self._jobs.get()
-
     def close(self) -> None:
         """Fails what waits; wakes and ends the threads."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self.window.close()
         while True:
             try:
-                job = self._jobs.get_nowait()
+                job = self._jobs.get_nowait()[2]
             except queue.Empty:
                 break
             if job is not None:
@@ -134,28 +137,7 @@ class Bulk:
     def _end_streams(self) -> None:
         for stream in self._streams:
             stream.close()
-            self._jobs.put(None)
-
-
-class _Urgent:
-    """Wakes a thread for a job that came first; does nothing if it was taken."""
-
-    def __init__(self, urgent: queue.SimpleQueue[Job]) -> None:
-        self._urgent = urgent
-
-    def _take(self) -> Job | None:
-        try:
-            return self._urgent.get_nowait()
-        except queue.Empty:
-            return None
-
-    def run(self, lane: Lane) -> None:
-        if (job := self._take()) is not None:
-            job.run(lane)
-
-    def fail(self, error: DevsyncError) -> None:
-        if (job := self._take()) is not None:
-            job.fail(error)
+            self._jobs.put((_END, next(self._serial), None))
 
 
 class Lane:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Literal
 
 from ..agent import hashing
 from ..core.events import Conflict
@@ -14,9 +16,31 @@ from . import tree
 from .conflicts import fetch, write_atomically
 from .mirror import Mirror
 
+_REST_S = 30.0
 
-def keep_local(mirror: Mirror, path: str, future: Future[Conflict]) -> None:
-    """Ours goes to the VM, over exactly the version that was shown."""
+
+def end_conflict(
+    mirror: Mirror,
+    path: str,
+    keep: Literal["local", "remote"],
+    when_at_rest: Callable[[Callable[[], None], float], None],
+    future: Future[Conflict],
+) -> None:
+    """Ends a conflict; the future resolves when both sides are the same."""
+    try:
+        if keep == "remote":
+            keep_remote(mirror, path, future)
+            return
+        conflict = keep_local(mirror, path)
+    except DevsyncError as exc:
+        future.set_exception(exc)
+        return
+    when_at_rest(lambda: _report(mirror, conflict, future), _REST_S)
+
+
+def keep_local(mirror: Mirror, path: str) -> Conflict:
+    """Ours goes to the VM, over exactly the version that was shown; it is on its way
+    when this returns."""
     conflict = mirror.conflicts.get(path)
     mirror.conflicts.drop(path)
     if tree.look(mirror.root, path) is None:
@@ -24,7 +48,20 @@ def keep_local(mirror: Mirror, path: str, future: Future[Conflict]) -> None:
     else:
         mirror.insist(path, conflict.remote_hash)
     mirror.retry_refused()  # it may have stood in the way of others
-    future.set_result(conflict)
+    return conflict
+
+
+def _report(mirror: Mirror, conflict: Conflict, future: Future[Conflict]) -> None:
+    """After ours was sent: it is there, or the VM's version had changed again."""
+    if conflict.path not in mirror.conflicts:
+        future.set_result(conflict)
+        return
+    future.set_exception(
+        SyncError(
+            f"{conflict.path} was changed on the VM once more; nothing was done.",
+            "See `colab-devsync conflicts` and decide again.",
+        )
+    )
 
 
 def keep_remote(mirror: Mirror, path: str, future: Future[Conflict]) -> None:

@@ -34,7 +34,7 @@ from .loop import EngineLoop
 from .mirror import Mirror
 from .process import ExecSpec, OnOutput, RemoteProcess, start_program
 from .reach import Reach
-from .resolve import keep_local, keep_remote
+from .resolve import end_conflict
 from .surveyor import Surveyor
 from .sync_job import SyncJob, Syncs
 from .teller import Teller
@@ -158,11 +158,7 @@ class Session:
                 if error is not None or mirror is None:
                     future.set_exception(error or LinkLost("There is no connection."))
                     return
-                try:
-                    end = keep_local if keep == "local" else keep_remote
-                    end(mirror, path, future)
-                except DevsyncError as exc:
-                    future.set_exception(exc)
+                end_conflict(mirror, path, keep, self._syncs.when_at_rest, future)
 
             self._reach.when_online(then)
 

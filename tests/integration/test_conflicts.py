@@ -95,14 +95,11 @@ def test_what_keep_remote_replaces_is_kept(edited: Project, tmp_path: Path) -> N
 
 def test_keep_local_refuses_to_replace_what_nobody_has_seen(edited: Project) -> None:
     edited.write_there("a.py", "theirs, again\n")
-    resolve(edited, "a.py", "local")
-
-    def shown() -> bool:
-        found = edited.session.conflicts()
-        copies = [Path(one.remote_copy) for one in found if one.remote_copy]
-        return [copy.read_bytes() for copy in copies] == [b"theirs, again\n"]
-
-    edited.wait(shown, "the conflict about the newer version")
+    with pytest.raises(SyncError, match="once more"):
+        resolve(edited, "a.py", "local")
+    (shown,) = edited.session.conflicts()
+    assert shown.remote_copy is not None
+    assert Path(shown.remote_copy).read_bytes() == b"theirs, again\n"
     assert edited.there("a.py") == b"theirs, again\n"
     resolve(edited, "a.py", "local")
     edited.wait_arrived("a.py")
