@@ -72,9 +72,6 @@ class Dispatch:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def paths(self) -> Iterable[str]:
-        return self._flights.keys()
-
     def must_wait(self, path: str, size: int = 0) -> bool:
         """Streams keep no order among them: one version of a path at a time. A large
         one (`size` in bytes) also waits for what is on the control channel."""
