@@ -42,7 +42,16 @@ def identity() -> Dict[str, object]:
         "python": "%d.%d.%d" % sys.version_info[:3],
         "boot_id": boot_id(),
         "pid": os.getpid(),
+        "sshd": sshd(),
     }
+
+
+def sshd() -> Optional[List[object]]:
+    """The address and port at which the SSH server took our connection, as it told."""
+    words = os.environ.get("SSH_CONNECTION", "").split()
+    if len(words) != 4 or not words[3].isdigit():
+        return None
+    return [words[2], int(words[3])]
 
 
 def _user() -> str:

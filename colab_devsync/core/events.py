@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from .runs import ForwardInfo, RunInfo
+
 LinkState = Literal["offline", "connecting", "online", "lost", "blocked"]
 Severity = Literal["error", "warning", "info"]
 
@@ -65,11 +67,15 @@ class Status:
     vm: VmInfo | None = None
     message: str | None = None
     problems: tuple[Problem, ...] = ()
+    runs: tuple[RunInfo, ...] = ()  # that run, and that ended since we are online
+    forwards: tuple[ForwardInfo, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The body of `colabDevsync/status` and of `status --json`."""
         body = asdict(self)
         body["rttMs"] = body.pop("rtt_ms")
+        body["runs"] = [run.as_json() for run in self.runs]
+        body["forwards"] = [forward.as_json() for forward in self.forwards]
         return {key: value for key, value in body.items() if value is not None}
 
 
@@ -129,7 +135,14 @@ class ProblemsChanged:
     problems: tuple[Problem, ...]
 
 
-Event = StatusChanged | Mirrored | ConflictsChanged | ProblemsChanged
+@dataclass(frozen=True)
+class RunChanged:
+    """A run began, ended, or was lost with its VM."""
+
+    run: RunInfo
+
+
+Event = StatusChanged | Mirrored | ConflictsChanged | ProblemsChanged | RunChanged
 Emit = Callable[[Event], None]
 OnProgress = Callable[[Progress], None]
 

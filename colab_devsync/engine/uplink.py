@@ -106,6 +106,11 @@ class Uplink:
         token = self._take_token()
         return self._door().open(token)
 
+    def dial(self, host: str, port: int) -> Stream:
+        """A TCP connection from the VM to `host`:`port`. Blocks one round trip.
+        ConnectFailed if nothing listens there, LinkLost."""
+        return streams.dial(self.connection, self._python, host, port)
+
     def _door(self) -> streams.Door:
         return streams.Door(self.connection, self._python, self._port)
 

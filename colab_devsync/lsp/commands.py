@@ -7,8 +7,8 @@ Only commands that work are registered, because clients offer what is advertised
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,11 @@ from ..daemon.projects import find_root
 from . import operations, protocol
 from .arguments import BadArguments, Key, parse
 from .bridge import settle
+from .command import FOLDER, Answer, Arguments, Command
 from .jobs import Job
 from .server import DevsyncServer, Refused
 
-Arguments = dict[str, Any]
-Answer = Any
-
 _ANSWER_WITHIN_S = 0.9
-_FOLDER = {"folder": Key(str)}
-
-
-@dataclass(frozen=True)
-class Command:
-    """`run` answers at once; `wait` is for the few that need a moment."""
-
-    keys: Mapping[str, Key] = field(default_factory=lambda: _FOLDER)
-    run: Callable[[DevsyncServer, Arguments], Answer] | None = None
-    wait: Callable[[DevsyncServer, Arguments], Awaitable[Answer]] | None = None
 
 
 def connect(ls: DevsyncServer, args: Arguments) -> Answer:
@@ -121,22 +109,22 @@ def cancel(ls: DevsyncServer, args: Arguments) -> Answer:
 
 COMMANDS: Mapping[str, Command] = {
     "devsync.connect": Command(
-        {**_FOLDER, "endpoint": Key(str), "forgetHostKey": Key(bool)}, run=connect
+        {**FOLDER, "endpoint": Key(str), "forgetHostKey": Key(bool)}, run=connect
     ),
     "devsync.disconnect": Command(wait=disconnect),
     "devsync.status": Command(run=status),
-    "devsync.sync": Command({**_FOLDER, "check": Key(bool)}, run=sync),
+    "devsync.sync": Command({**FOLDER, "check": Key(bool)}, run=sync),
     "devsync.conflicts": Command(run=conflicts),
     "devsync.resolve": Command(
         {
-            **_FOLDER,
+            **FOLDER,
             "path": Key(str, required=True),
             "keep": Key(str, required=True, choices=("local", "remote")),
         },
         run=resolve,
     ),
     "devsync.init": Command(
-        {**_FOLDER, **{key: Key(kind) for key, kind in scaffold.KEYS.items()}},
+        {**FOLDER, **{key: Key(kind) for key, kind in scaffold.KEYS.items()}},
         run=init,
     ),
     "devsync.doctor": Command(run=doctor),

@@ -77,6 +77,7 @@ class Hello:
     case_sensitive: bool
     bulk_port: int
     bulk_tokens: tuple[str, ...]
+    sshd: tuple[str, int] | None  # where the VM's own SSH server took our connection
 
 
 @functools.cache
@@ -285,4 +286,5 @@ def _as_hello(meta: dict[str, Any]) -> Hello:
         case_sensitive=meta["case_sensitive"],
         bulk_port=meta["bulk"]["port"],
         bulk_tokens=tuple(meta["bulk"]["tokens"]),
+        sshd=(meta["sshd"][0], int(meta["sshd"][1])) if meta["sshd"] else None,
     )

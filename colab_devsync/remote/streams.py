@@ -21,10 +21,10 @@ from .client import AgentClient
 FORWARDS = ((0.01, 4), (0.12, 8), (float("inf"), 20))
 SESSIONS = 6  # of sshd's ten; the agent has one, the rest is for people
 
-# Joins its stdin to the listener on the VM, for servers that forbid forwarding.
+# Joins its stdin to a port on the VM, for servers that forbid forwarding.
 _PUMP = (
     "import os,socket,sys,threading as t;"
-    's=socket.create_connection(("127.0.0.1",int(sys.argv[1])));'
+    "s=socket.create_connection((sys.argv[1],int(sys.argv[2])));"
     "d=lambda:[os.write(1,b) for b in iter(lambda:s.recv(65536),b'')];"
     "t.Thread(target=d,daemon=True).start();"
     "[s.sendall(b) for b in iter(lambda:os.read(0,65536),b'')]"
@@ -58,8 +58,8 @@ class Door:
 
     def pump(self, token: str) -> Stream:
         """The same through a program on the VM."""
-        program = f"-I -S -c {shlex.quote(_PUMP)} {self.port}"
-        return _shown(self.connection.exec(f"exec {self.python} {program}"), token)
+        stream = _pump(self.connection, self.python, "127.0.0.1", self.port)
+        return _shown(stream, token)
 
     def open(self, token: str) -> Stream:
         """A stream, whichever way there is."""
@@ -77,6 +77,21 @@ class Door:
         except ForwardRefused:
             streams = _all_at_once(self.pump, tokens[:SESSIONS])
             return BulkStreams(streams, f"exec x{len(streams)}")
+
+
+def dial(connection: Connection, python: str, host: str, port: int) -> Stream:
+    """A stream to a port that the VM can reach. Where the server refuses forwards, a
+    program on the VM stands in; nothing listening then shows as an early end.
+    ConnectFailed, LinkLost."""
+    try:
+        return connection.connect_tcp(host, port)
+    except ForwardRefused:
+        return _pump(connection, python, host, port)
+
+
+def _pump(connection: Connection, python: str, host: str, port: int) -> Stream:
+    program = f"-I -S -c {shlex.quote(_PUMP)} {shlex.quote(host)} {port}"
+    return connection.exec(f"exec {python} {program}")
 
 
 def _shown(stream: Stream, token: str) -> Stream:
