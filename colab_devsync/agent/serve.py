@@ -158,7 +158,8 @@ class Agent:
         if not durable:
             self.session.unsynced.mark()
         entries = wire.entries_of(frame.meta)
-        results = self.session.tree.put(entries, wire.inflate(frame), durable)
+        exact = bool(frame.meta.get("exact", False))
+        results = self.session.tree.put(entries, wire.inflate(frame), durable, exact)
         return {"results": results}, b""
 
     def _op_part(self, frame: wire.Frame) -> Answer:

@@ -75,12 +75,14 @@ class Staging:
         os.symlink(target, name, dir_fd=self.fd)
         return name
 
-    def file(self, payload: Payload) -> "Content":
-        """A file with these bytes."""
+    def file(self, payload: Payload, known_hash: str = "") -> "Content":
+        """A file with these bytes; `known_hash` is theirs, if it need not be computed
+        again."""
         if isinstance(payload, Part):
             fd = os.open(payload.name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self.fd)
             return Content(payload.name, fd)
-        found = hashing.of_bytes(payload)  # in memory, not read back from the disk
+        # In memory, not read back from the disk.
+        found = known_hash or hashing.of_bytes(payload)
         return self._written(lambda write: write(payload))._replace(known_hash=found)
 
     def patched(self, payload: Payload, base_fd: int, size: int) -> "Content":

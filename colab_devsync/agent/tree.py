@@ -79,8 +79,14 @@ class Tree:
 
     # --- put ----------------------------------------------------------------------
 
-    def put(self, entries: List[Entry], data: bytes, durable: bool) -> List[Result]:
-        """Writes a batch: in slices, all are staged, then synced, then renamed."""
+    def put(
+        self, entries: List[Entry], data: bytes, durable: bool, exact: bool = False
+    ) -> List[Result]:
+        """Writes a batch: in slices, all are staged, then synced, then renamed.
+
+        `exact` = each hash was computed from these very bytes, in one piece of memory;
+        what carried both here vouches for them, so they are not hashed again.
+        """
         batch: List[Tuple[Entry, Payload]] = []
         offset = 0
         view = memoryview(data)
@@ -89,7 +95,7 @@ class Tree:
             offset += entry.length
         results: List[Result] = []
         for start in range(0, len(batch), _SLICE):
-            results += self._put(batch[start : start + _SLICE], durable)
+            results += self._put(batch[start : start + _SLICE], durable, exact)
         return results
 
     def verdict(self, entry: Entry) -> Optional[Result]:
@@ -108,13 +114,15 @@ class Tree:
         finally:
             self.staging.remove(name)
 
-    def _put(self, batch: List[Tuple[Entry, Payload]], durable: bool) -> List[Result]:
+    def _put(
+        self, batch: List[Tuple[Entry, Payload]], durable: bool, exact: bool = False
+    ) -> List[Result]:
         steps: List[Step] = []
         results: List[Result] = []
         with Folders(self._root_fd) as folders:
             try:
                 for entry, payload in batch:
-                    step = partial(self._stage, entry, payload, folders)
+                    step = partial(self._stage, entry, payload, folders, exact)
                     steps.append(guarded(step))
                 results = self._finish(steps, durable)
             finally:
@@ -124,14 +132,17 @@ class Tree:
                         self.staging.discard(done, renamed)
         return results
 
-    def _stage(self, entry: Entry, payload: Payload, folders: Folders) -> Step:
+    def _stage(
+        self, entry: Entry, payload: Payload, folders: Folders, exact: bool
+    ) -> Step:
         target = self._target(entry, folders)
         settled = self._judge(entry, target)
         if settled is not None:
             return settled
         if entry.kind == wire.LINK:
             return self._stage_link(entry, payload, target, folders)
-        return self._stage_file(entry, payload, target, folders)
+        known_hash = entry.hash if exact and entry.kind == wire.FILE else ""
+        return self._stage_file(entry, payload, target, folders, known_hash)
 
     def _judge(self, entry: Entry, target: _Target) -> Optional[Result]:
         if target.held == entry.hash:
@@ -166,10 +177,15 @@ class Tree:
         return Staged(entry, folder, target.name, target.now, name, -1, 0)
 
     def _stage_file(
-        self, entry: Entry, payload: Payload, target: _Target, folders: Folders
+        self,
+        entry: Entry,
+        payload: Payload,
+        target: _Target,
+        folders: Folders,
+        known_hash: str,
     ) -> Step:
         try:
-            content = self._content(entry, payload, target)
+            content = self._content(entry, payload, target, known_hash)
         except delta.DeltaError as exc:
             return (wire.NEED_FULL, target.held, str(exc))
         try:
@@ -194,9 +210,11 @@ class Tree:
             about.st_mtime_ns,
         )
 
-    def _content(self, entry: Entry, payload: Payload, target: _Target) -> Content:
+    def _content(
+        self, entry: Entry, payload: Payload, target: _Target, known_hash: str
+    ) -> Content:
         if entry.kind != wire.DELTA:
-            return self.staging.file(payload)
+            return self.staging.file(payload, known_hash)
         base = os.open(target.name, _READ_FLAGS, dir_fd=target.folder)
         return self.staging.patched(payload, base, entry.size)
 

@@ -8,6 +8,7 @@ that the loser of two starts ends within milliseconds and the winner's socket ac
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import logging.handlers
 import os
@@ -28,6 +29,7 @@ from .server import Handler, Server
 _log = logging.getLogger(__name__)
 
 LINGER_S = 600.0
+_GARBAGE = 20_000  # new objects between two looks for cycles; a first mirror makes many
 _LOCK_WAIT_S = 5.0
 
 
@@ -37,6 +39,7 @@ def run(load_handler: Callable[[], Handler]) -> int:
         address = current_address()
         with take_lock(address):
             configure_log(address)
+            gc.set_threshold(_GARBAGE, 20, 20)
             listener = listen(address)
             try:
                 asyncio.run(_serve(listener, load_handler()))

@@ -166,8 +166,8 @@ class Deletions:
         deleted that stands where a folder is needed; a Problem if it stays."""
         above = path.rpartition("/")[0]
         while above:
-            is_gone = tree.look(self._mirror.root, above) is None
-            if above in self._mirror.store.known and is_gone:
+            is_known = above in self._mirror.store.known  # as a file
+            if is_known and tree.look(self._mirror.root, above) is None:
                 if above not in self._mirror.conflicts and above not in self.refused:
                     self.send([above])
                     return False

@@ -87,10 +87,15 @@ class Mirror:
 
     # --- what happened ------------------------------------------------------------
 
-    def touched(self, path: str, since: float | None = None) -> None:
-        """Look at this path again."""
-        if path not in self.conflicts:
-            self._dirty.setdefault(path, _Hint(since or time.monotonic()))
+    def touched(
+        self, path: str, since: float | None = None, stat: LocalStat | None = None
+    ) -> None:
+        """Look at this path again; `stat` if a walk saw it just now."""
+        if path in self.conflicts:
+            return
+        hint = self._dirty.setdefault(path, _Hint(since or time.monotonic(), stat))
+        if stat is None and hint.stat is not None:  # it changed after the walk
+            self._dirty[path] = _Hint(hint.since)
 
     def insist(self, path: str, accept: str | None = None) -> None:
         """Bring this path up to date whatever we believe; `accept` may be replaced."""
@@ -294,7 +299,7 @@ class Mirror:
         self._acknowledge(done)
         for one in outcomes:
             if one.item.path in self._parked:
-                self._dirty[one.item.path] = self._parked.pop(one.item.path)
+                self._dirty.setdefault(one.item.path, self._parked.pop(one.item.path))
         for one in outcomes:
             if one.status == "ok":
                 self._report(one)

@@ -302,8 +302,9 @@ class Session:
             self._surveyor.start()
         if CONFIG_NAME in paths:
             self._reload()
-        for path in expand(self.root, self._mirror.rules, self._mirror.store, paths):
-            self._mirror.touched(path, since)
+        rules, store = self._mirror.rules, self._mirror.store
+        for path, stat in expand(self.root, rules, store, paths):
+            self._mirror.touched(path, since, stat)
 
     def _start_watcher(self) -> None:
         assert self._reach.config is not None

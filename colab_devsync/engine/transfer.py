@@ -187,7 +187,8 @@ class SmallBatch:
             self._items = self._items[len(part) :]
 
     def _send(self, lane: Lane, ready: Sequence[Ready]) -> None:
-        meta = {"op": "put", "entries": [one.entry for one in ready], "durable": False}
+        entries = [one.entry for one in ready]
+        meta = {"op": "put", "entries": entries, "durable": False, "exact": True}
         payload = b"".join(one.payload for one in ready)
         size = 0
 
