@@ -137,6 +137,10 @@ class RunError(DevsyncError):
     exit_code = 6
 
 
+class UnknownRun(RunError):
+    """The VM knows no run of this id."""
+
+
 class Busy(DevsyncError):
     """Somebody else holds the daemon socket or the remote folder."""
 

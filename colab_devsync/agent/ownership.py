@@ -15,6 +15,8 @@ from typing import Any, Dict
 
 assert sys.platform != "win32"  # runs on the VM only
 
+from . import predecessor
+
 
 class Stale(Exception):
     """A newer agent owns the root."""
@@ -43,11 +45,14 @@ class Ownership:
                 if not ours:
                     raise Taken(str(owner.get("shown") or "another client"))
                 # An agent whose tunnel broke has it still, but not for long.
+                predecessor.hang_up(owner.get("connection"))
                 threading.Thread(
                     target=self._await_alive, name="devsync-alive", daemon=True
                 ).start()
             self.epoch = int(owner.get("epoch", 0)) + 1
-            self._write({"epoch": self.epoch, "client": client, "shown": shown})
+            owner = {"epoch": self.epoch, "client": client, "shown": shown}
+            owner["connection"] = predecessor.connection()
+            self._write(owner)
 
     def _hold_alive(self) -> bool:
         try:

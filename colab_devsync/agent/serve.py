@@ -27,8 +27,10 @@ from .parts import Parts
 from .paths import STATE_DIR, UnsafePath
 from .programs import Programs
 from .refusal import in_words
+from .runs import NoRun, Runs
 from .staging import write_all
 from .state import Unsynced, marker
+from .tail import follow
 from .tree import Tree
 
 _SILENCE_S = 90.0  # the client pings every 5 s; after this it is gone
@@ -73,6 +75,10 @@ class Agent:
                 self._send(frame.seq, {}, b"")
             elif operation in ("hello", "put", "delete", "part"):
                 self._changes.put(frame)
+            elif operation == "stop":  # takes its time
+                threading.Thread(
+                    target=self._serve, args=(frame,), name="devsync-stop", daemon=True
+                ).start()
             else:
                 self._looks.put(frame)
 
@@ -132,7 +138,8 @@ class Agent:
         torn = unsynced.recover()
         tree.start(trust=not torn)
         listener = Listener(self._serve_stream)
-        self._session = _Session(tree, Parts(tree), listener, unsynced)
+        runs = Runs(tree.state, tree.root)
+        self._session = _Session(tree, Parts(tree), listener, unsynced, runs)
         answer = dict(probe.identity())
         answer.update(
             version=wire.VERSION,
@@ -215,6 +222,15 @@ class Agent:
         self.session.unsynced.sync()
         return {}, b""
 
+    def _op_runs(self, frame: wire.Frame) -> Answer:
+        return {"runs": self.session.runs.list()}, b""
+
+    def _op_stop(self, frame: wire.Frame) -> Answer:
+        try:
+            return {"run": self.session.runs.stop(frame.meta)}, b""
+        except NoRun as exc:
+            return {"unknown": str(exc)}, b""
+
     @property
     def session(self) -> "_Session":
         if self._session is None:
@@ -238,6 +254,10 @@ class Agent:
                     root = self.session.tree.root
                     self._programs.run(frame.meta, root, reader, _Sender(connection))
                     return
+                if frame.meta.get("op") in ("run", "attach"):
+                    follow(self.session.runs, frame.meta, reader, _Sender(connection))
+                    connection.shutdown(socket.SHUT_RDWR)  # wakes its other reader
+                    return
                 self._serve(frame)
         except (OSError, wire.WireError):
             return  # cut off: what did not arrive whole is sent again
@@ -250,6 +270,7 @@ class _Session(NamedTuple):
     parts: Parts
     listener: Listener
     unsynced: Unsynced
+    runs: Runs
 
 
 class _Worker:

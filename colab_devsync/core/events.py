@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from .failures import Failure
 from .runs import ForwardInfo, RunInfo
+from .ssh_access import SshAccess
 
 LinkState = Literal["offline", "connecting", "online", "lost", "blocked"]
 Severity = Literal["error", "warning", "info"]
@@ -142,7 +144,29 @@ class RunChanged:
     run: RunInfo
 
 
-Event = StatusChanged | Mirrored | ConflictsChanged | ProblemsChanged | RunChanged
+@dataclass(frozen=True)
+class FailuresChanged:
+    """Where the newest run failed so far; none when another one begins."""
+
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class SshReady:
+    """The VM's SSH server is at a local port; told when anything about it changed."""
+
+    access: SshAccess
+
+
+Event = (
+    StatusChanged
+    | Mirrored
+    | ConflictsChanged
+    | ProblemsChanged
+    | RunChanged
+    | FailuresChanged
+    | SshReady
+)
 Emit = Callable[[Event], None]
 OnProgress = Callable[[Progress], None]
 

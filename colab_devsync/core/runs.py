@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+LAUNCH = "import os; exec(os.environ.pop('COLAB_DEVSYNC_SOURCE'))"
+"""What the VM's Python is given to run a program of ours; see engine/launcher.py."""
+
 RunKind = Literal["run", "debug", "tensorboard"]
 RunState = Literal["running", "exited", "lost"]
 RunStream = Literal["stdout", "stderr"]
@@ -17,13 +20,30 @@ RunStream = Literal["stdout", "stderr"]
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to start. Without `argv`, `file` or `module` are run by `remote.python`."""
+    """What to start. Without `argv`, `file` or `module` are run by `remote.python`;
+    without these, what [run] in the configuration names."""
 
     file: str | None = None  # "/"-separated, relative to the project, or absolute there
     module: str | None = None
     args: Sequence[str] = ()
     cwd: str | None = None  # relative to the remote project folder; None: [run] cwd
     env: Mapping[str, str] = field(default_factory=dict)
+    argv: Sequence[str] | None = None  # as it is; "{run_dir}" = the run's folder
+
+
+@dataclass(frozen=True)
+class PortWait:
+    """How the VM finds out at which port a run listens: `client.port` in the JSON file
+    `file` of the run's folder, or group 1 of `pattern` in what it prints."""
+
+    file: str | None = None
+    pattern: str | None = None
+    limit_s: float = 60.0
+    stop: bool = False  # end the run if `limit_s` pass without a port
+    idle_limit_s: float | None = None  # end it if nobody connects for so long
+
+    def as_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -45,9 +65,19 @@ class RunInfo:
     stderr: int = 0
     message: str | None = None  # why it is lost, or why the VM ended it
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """`argv` as a person would have typed it: without what we put in front."""
+        if LAUNCH not in self.argv:
+            return self.argv
+        words = self.argv[self.argv.index(LAUNCH) + 1 :]
+        if self.kind == "tensorboard":
+            return ("tensorboard", "--logdir", *words)
+        return (self.argv[0], *words[3:])  # of debugger.py: start, children, endpoints
+
     def as_json(self) -> dict[str, Any]:
         """An element of `devsync.runs` and of `runs --json`."""
-        body = asdict(self)
+        body = {**asdict(self), "argv": self.command}
         body["run"] = body.pop("id")
         body["exitCode"] = body.pop("exit_code")
         return {key: value for key, value in body.items() if value is not None}
