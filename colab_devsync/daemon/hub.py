@@ -2,8 +2,8 @@
 
 Lives on the asyncio loop: every method runs there, except `Project.emit` and
 `Project.ask`, which engine and link threads call. Knows sessions, events and questions;
-knows no LSP. A project nobody looks at is closed after the linger time, and when there
-is neither client nor project the daemon ends.
+knows no LSP. A project nobody looks at is closed after the linger time, unless runs or
+forwards are in use, and when there is neither client nor project the daemon ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..core.events import Event, Question, StatusChanged
+from ..core.events import Event, Question, SshReady, StatusChanged
+from .ssh_config import refresh_soon
 
 if TYPE_CHECKING:
     from ..engine.session import Session
@@ -104,6 +105,9 @@ class Project:
     # --- engine and link threads --------------------------------------------------
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, SshReady):
+            refresh_soon(event.access)  # also when nobody looks
+            return
         with self._mutex:
             idle = not self._events
             newest = None if idle else self._events[-1]
@@ -165,7 +169,7 @@ class Hub:
     def client_left(self) -> None:
         self._clients -= 1
         if not self._clients and not self._closed:
-            self._linger = self.loop.call_later(self._linger_s, self.idle.set)
+            self._linger = self.loop.call_later(self._linger_s, self._rest)
 
     @property
     def clients(self) -> int:
@@ -213,7 +217,17 @@ class Hub:
             ended = [asyncio.wrap_future(done) for done in closing]
             await asyncio.wait(ended, timeout=_CLOSE_TIMEOUT_S)
 
+    def _rest(self) -> None:
+        """Nobody is left; but a run or a forward may still need us."""
+        if any(project.session.is_in_use for project in self.projects):
+            self._linger = self.loop.call_later(self._linger_s, self._rest)
+        else:
+            self.idle.set()
+
     def _retire(self, project: Project) -> None:
+        if project.session.is_in_use:
+            project.linger = self.loop.call_later(self._linger_s, self._retire, project)
+            return
         self._projects.pop((project.root, project.profile), None)
         _close_in_thread(project)
 

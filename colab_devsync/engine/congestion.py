@@ -2,7 +2,7 @@
 
 All that is in flight stands before a save in the tunnel's queue. The pings see that
 queue: when it grows, less is sent. No clock of its own, no I/O; `Window` is shared by
-the streams' threads, `Pace` is the decision alone.
+the streams' threads, `Steering` follows the pings, `Pace` is the decision alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from ..errors import LinkLost
 
@@ -33,22 +34,80 @@ class Pace:
 
     size: int
     is_fast: bool = True
+    target_s: float = TARGET_S
+    floor: int = FLOOR
 
     def arrived(self, size: int, limit: int) -> Pace:
         """At the start, what arrives makes room for as much again: it doubles every
         round trip, so that a slow link shows itself before much stands in its queue."""
-        return Pace(min(limit, self.size + size)) if self.is_fast else self
+        return self._at(min(limit, self.size + size)) if self.is_fast else self
+
+    def slow(self) -> Pace:
+        """Doubles no more."""
+        return replace(self, is_fast=False)
+
+    def _at(self, size: int) -> Pace:
+        return replace(self, size=size)
 
     def looked(self, delay_s: float, room_s: float, rate: float, used: int) -> Pace:
         """After a ping. `delay_s`: what pings wait in the queue; `room_s`: the empty
         link's round trip and the wait we allow; `rate`: what arrives, in bytes/s."""
-        if delay_s > TARGET_S:
+        if delay_s > self.target_s:
             # What the link carries in that time fills it; half is the most we dare.
             fitting = max(self.size // 2, int(rate * room_s))
-            return Pace(max(FLOOR, min(self.size * 4 // 5, fitting)), is_fast=False)
-        if self.is_fast or delay_s > TARGET_S / 2 or used < self.size * 3 // 4:
+            size = max(self.floor, min(self.size * 4 // 5, fitting))
+            return self.slow()._at(size)
+        if self.is_fast or delay_s > self.target_s / 2 or used < self.size * 3 // 4:
             return self  # what is not used up tells nothing about more
-        return Pace(min(LIMIT, self.size * 9 // 8 + (16 << 10)), is_fast=False)
+        return self._at(min(LIMIT, self.size * 9 // 8 + (16 << 10)))
+
+
+class Steering:
+    """A pace that follows the pings. Its owner holds a lock."""
+
+    def __init__(self, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
+        self.pace = pace
+        self._clock = clock
+        self._delays: deque[float] = deque(maxlen=_LOOKS)
+        self._arrivals: deque[tuple[float, int]] = deque()
+        self._arrived = 0  # their sum
+        self.speed = 0.0  # bytes/s, when something arrived last
+
+    def arrived(self, size: int, limit: int) -> None:
+        self.pace = self.pace.arrived(size, limit)
+        self._arrivals.append((self._clock(), size))
+        self._arrived += size
+        self.speed = self.rate()
+
+    def look(self, delay_s: float, lowest_s: float, used: int) -> None:
+        """See `Window.look`; `used` = what is on its way now."""
+        self._delays.append(delay_s)
+        if delay_s > _CLEAR_S:  # no noise: at least stop doubling
+            self.pace = self.pace.slow()
+        if len(self._delays) == _LOOKS:
+            room_s = lowest_s + self.pace.target_s / 2
+            self.pace = self.pace.looked(min(self._delays), room_s, self.rate(), used)
+
+    def settle(self, size: int) -> None:
+        """The link showed itself: that much at most, and no more doubling."""
+        pace = self.pace.slow()
+        self.pace = replace(pace, size=max(pace.floor, min(pace.size, size)))
+
+    def rest(self) -> None:
+        """Nothing is on its way: earlier pings tell nothing about later ones."""
+        self._delays.clear()
+
+    def rate(self) -> float:
+        now = self._clock()
+        while self._arrivals and self._arrivals[0][0] < now - _RATE_S:
+            self._arrived -= self._arrivals.popleft()[1]
+        return self._arrived / _RATE_S
+
+    def arrived_within(self, seconds: float) -> int:
+        """Bytes; half a second at most."""
+        since = self._clock() - seconds
+        recent = takewhile(lambda one: one[0] > since, reversed(self._arrivals))
+        return sum(size for _, size in recent)
 
 
 class Window:
@@ -60,15 +119,11 @@ class Window:
         limit: int = LIMIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pace = Pace(first)
+        self._steering = Steering(Pace(first), clock)
         self._limit = limit
-        self._clock = clock
         self._used = 0
         self._changed = threading.Condition()
         self._closed = False
-        self._delays: deque[float] = deque(maxlen=_LOOKS)
-        self._arrivals: deque[tuple[float, int]] = deque()
-        self._speed = 0.0  # bytes/s, when something arrived last
 
     def acquire(self, size: int) -> None:
         """Waits for room. LinkLost when closed."""
@@ -82,14 +137,12 @@ class Window:
             self._used += size
 
     def _fits(self, size: int) -> bool:
-        return self._used + size <= self._pace.size
+        return self._used + size <= self.size
 
     def release(self, size: int) -> None:
         with self._changed:
             self._used -= size
-            self._pace = self._pace.arrived(size, self._limit)
-            self._arrivals.append((self._clock(), size))
-            self._speed = self._rate()
+            self._steering.arrived(size, self._limit)
             self._changed.notify_all()
 
     def look(self, delay_s: float, lowest_s: float) -> None:
@@ -97,28 +150,14 @@ class Window:
         a round trip that is `lowest_s` on the empty link."""
         with self._changed:
             if self._used == 0:
-                self._delays.clear()
+                self._steering.rest()
                 return
-            self._delays.append(delay_s)
-            if delay_s > _CLEAR_S:  # no noise: at least stop doubling
-                self._pace = Pace(self._pace.size, is_fast=False)
-            if len(self._delays) < _LOOKS:
-                return
-            room_s = lowest_s + TARGET_S / 2
-            self._pace = self._pace.looked(
-                min(self._delays), room_s, self._rate(), self._used
-            )
+            self._steering.look(delay_s, lowest_s, self._used)
             self._changed.notify_all()
-
-    def _rate(self) -> float:
-        now = self._clock()
-        while self._arrivals and self._arrivals[0][0] < now - _RATE_S:
-            self._arrivals.popleft()
-        return sum(size for _, size in self._arrivals) / _RATE_S
 
     @property
     def size(self) -> int:
-        return self._pace.size
+        return self._steering.pace.size
 
     @property
     def is_used(self) -> bool:
@@ -127,22 +166,22 @@ class Window:
     @property
     def is_slow(self) -> bool:
         """Whether sending less is worth computing more."""
-        return not self._pace.is_fast and self._speed < _SLOW
+        return not self._steering.pace.is_fast and self._steering.speed < _SLOW
 
     @property
     def frame(self) -> int:
         """Bytes one frame should carry: several must fit, or acknowledgements, which
         come frame by frame, steer nothing."""
-        return max(_SMALLEST, min(_LARGEST, self._pace.size // 16))
+        return max(_SMALLEST, min(_LARGEST, self.size // 16))
 
     @property
     def batch(self) -> int:
         """The same for many small files, which cost more per frame."""
-        return _LARGEST if self._pace.is_fast else self.frame
+        return _LARGEST if self._steering.pace.is_fast else self.frame
 
     def patience_s(self) -> float:
         """How long an answer may stand behind what is on its way."""
-        return self._used / max(self._speed / 2, _GUESS)
+        return self._used / max(self._steering.speed / 2, _GUESS)
 
     def close(self) -> None:
         with self._changed:

@@ -19,6 +19,7 @@ from ..remote.bootstrap import Hello, shell_name, start_agent
 from ..remote.client import AgentClient, Reply
 from ..remote.liveness import BULK_S, BUSY_S, IDLE_S, Liveness
 from .bulk import Bulk
+from .flows import Flows
 
 _CONNECT_TRIPS = 4.5  # TCP, key exchange, authentication; measured
 _TOKENS = 32  # one-time tokens asked for at the start: bulk streams and a few programs
@@ -53,6 +54,7 @@ class Uplink:
         self._first_rtt_s = rtt_s
         self.vm: VmInfo = hello.vm
         self.bulk = Bulk(client, self._open_bulk)
+        self.flows = Flows()
         self._tokens = list(hello.bulk_tokens)
         self._port = hello.bulk_port
         self._token_lock = threading.Lock()
@@ -68,7 +70,7 @@ class Uplink:
         """From now on the link is pinged, and its end is told."""
 
         def pace_s() -> float:
-            if self.bulk.window.is_used:
+            if self.bulk.window.is_used or self.flows.is_used:
                 return BULK_S
             return BUSY_S if is_busy() else IDLE_S
 
@@ -77,14 +79,20 @@ class Uplink:
             on_lost(error)
 
         self.client.on_lost = lost
-        window = self.bulk.window
+        window, flows = self.bulk.window, self.flows
+
+        def look(delay_s: float, lowest_s: float) -> None:
+            window.look(delay_s, lowest_s)
+            flows.look(delay_s, lowest_s)
+
         self.liveness = Liveness(
             self.client,
             pace_s=pace_s,
-            patience_s=window.patience_s,
+            patience_s=lambda: max(window.patience_s(), flows.patience_s()),
             on_rtt=on_rtt,
-            on_delay=window.look,
+            on_delay=look,
         )
+        flows.tell_busy(self.liveness.hurry)
         self.liveness.start()
         if self.client.is_lost:
             self.client.on_lost(self.client.lost_error())
@@ -109,7 +117,8 @@ class Uplink:
     def dial(self, host: str, port: int) -> Stream:
         """A TCP connection from the VM to `host`:`port`. Blocks one round trip.
         ConnectFailed if nothing listens there, LinkLost."""
-        return streams.dial(self.connection, self._python, host, port)
+        flow = self.flows.open()
+        return streams.dial(self.connection, self._python, host, port, flow)
 
     def _door(self) -> streams.Door:
         return streams.Door(self.connection, self._python, self._port)

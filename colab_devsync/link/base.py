@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..core.events import Ask
+
+
+@dataclass(frozen=True)
+class Login:
+    """How we got in, for other SSH clients that shall get in the same way."""
+
+    user: str
+    host_key: str  # proven in this connection: "ssh-ed25519 AAAA…", as in known_hosts
+    identity_file: str | None = None  # None: the agent's keys or the usual files
 
 
 class Stream(Protocol):
@@ -19,8 +29,28 @@ class Stream(Protocol):
     def close_write(self) -> None:
         """No more will be written; reading goes on."""
 
+    def wait_end(self) -> None:
+        """Until either side has closed the whole stream, or the connection died."""
+
     def close(self) -> None:
         """Idempotent; wakes a blocked reader."""
+
+
+class Flow(Protocol):
+    """How much one stream may have on its way. Never blocks; any thread."""
+
+    def on_read(self, size: int) -> int:
+        """We took `size` bytes (0: it is being opened). How many the peer may have
+        sent from now on that we have not taken."""
+
+    def may_send(self) -> int:
+        """How many bytes may be sent that the peer has not taken."""
+
+    def on_taken(self, size: int) -> None:
+        """The peer says that it took so many bytes."""
+
+    def close(self) -> None:
+        """Nothing will be on its way any more."""
 
 
 class ExecStream(Stream, Protocol):
@@ -36,10 +66,14 @@ class ExecStream(Stream, Protocol):
 class Connection(Protocol):
     """One authenticated SSH connection. Thread-safe."""
 
-    def exec(self, command: str) -> ExecStream:
+    @property
+    def login(self) -> Login | None:
+        """None where it is not a real SSH connection."""
+
+    def exec(self, command: str, flow: Flow | None = None) -> ExecStream:
         """Starts `command` under the user's login shell; one session channel."""
 
-    def connect_tcp(self, host: str, port: int) -> Stream:
+    def connect_tcp(self, host: str, port: int, flow: Flow | None = None) -> Stream:
         """A direct-tcpip channel. ForwardRefused if the server admits none."""
 
     def is_alive(self) -> bool: ...

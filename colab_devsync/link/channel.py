@@ -15,10 +15,12 @@ from collections import deque
 from typing import Protocol
 
 from ..errors import LinkError, LinkLost
+from .base import Flow
 
 WINDOW = 2**26
 MAX_PACKET = 2**18
-_ADJUST_AT = WINDOW // 8
+_STDERR_ADJUST_AT = WINDOW // 8
+_STALL_S = 2.0  # what the peer has not taken by then waits there, and not on its way
 _STDERR_TAIL = 32 * 1024
 _HEADROOM = 64  # OpenSSH's packet limit covers the header; 32,768 - 64 = 32,704
 
@@ -60,11 +62,30 @@ class Refusal(Exception):
         self.reason = reason
 
 
+class _Unbounded:
+    """Implements `Flow`: as much as the windows admit."""
+
+    def on_read(self, size: int) -> int:
+        return WINDOW
+
+    def may_send(self) -> int:
+        return WINDOW
+
+    def on_taken(self, size: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class SshChannel:
     """Implements `Stream` and `ExecStream` of link/base.py."""
 
-    def __init__(self, sender: Sender, number: int, label: str) -> None:
+    def __init__(
+        self, sender: Sender, number: int, label: str, flow: Flow | None = None
+    ) -> None:
         self._sender = sender
+        self._flow: Flow = flow or _Unbounded()
         self.number = number
         self.label = label  # for error messages: "127.0.0.1:8888 on the VM"
         lock = threading.Lock()
@@ -75,8 +96,10 @@ class SshChannel:
         self._remote = b""  # the peer's channel number, packed; empty until opened
         self._refusal: Refusal | None = None
         self._chunks: deque[memoryview] = deque()
-        self._consumed = 0  # read but not yet given back to the peer's window
+        self.window = self._flow.on_read(0)  # to open with
+        self._granted = self.window  # what may arrive or has, and was not read
         self._out_window = 0
+        self._untaken = 0  # sent, and not yet given back to our window
         self._out_packet = 0
         self._ended = False  # the peer sends no more data
         self._peer_closed = False
@@ -109,15 +132,8 @@ class SshChannel:
                 if self._lost:
                     raise self._loss()
                 self._readable.wait()
-            if not self._chunks:
-                data = b""
-            else:
-                data = self._take(size)
-                self._consumed += len(data)
-            adjust = self._consumed
-            if adjust < _ADJUST_AT or self._ended or self._closed:
-                adjust = 0
-            self._consumed -= adjust
+            data = self._take(size) if self._chunks else b""
+            adjust = self._grant(len(data))
             refused = not data and self._failed_request and not self._closed
             over = not data and self._peer_closed
         if adjust:
@@ -153,6 +169,7 @@ class SshChannel:
             if self._closed:
                 return
             self._closed = True
+            self._flow.close()
             self._chunks.clear()
             self._notify()
             silent = self._lost or not self._remote
@@ -162,6 +179,12 @@ class SshChannel:
                 self._send(_CLOSE)
         if both:
             self._sender.forget(self.number)
+
+    def wait_end(self) -> None:
+        """Until either side has closed the whole channel, or the link is lost."""
+        with self._lock:
+            while not (self._peer_closed or self._closed or self._lost):
+                self._settled.wait()
 
     def request(self, kind: bytes, payload: bytes) -> None:
         """Sends a channel request; a refusal shows when reading."""
@@ -220,14 +243,16 @@ class SshChannel:
             del self._stderr[:-_STDERR_TAIL]
             self._stderr_consumed += len(data)
             adjust = self._stderr_consumed
-            if adjust < _ADJUST_AT or self._closed or self._ended:
+            if adjust < _STDERR_ADJUST_AT or self._closed or self._ended:
                 return
             self._stderr_consumed = 0
         self._send(_ADJUST, struct.pack(">I", adjust))
 
     def on_window(self, size: int) -> None:
+        self._flow.on_taken(size)
         with self._lock:
             self._out_window += size
+            self._untaken = max(0, self._untaken - size)
             self._writable.notify_all()
 
     def on_eof(self) -> None:
@@ -279,6 +304,16 @@ class SshChannel:
             room -= len(parts[-1])
         return b"".join(parts)
 
+    def _grant(self, taken: int) -> int:
+        """By how much to open the peer's window, now that so much was read."""
+        self._granted -= taken
+        window = self._flow.on_read(taken)
+        adjust = window - self._granted
+        if adjust < window // 8 or self._ended or self._closed:
+            return 0
+        self._granted += adjust
+        return adjust
+
     def _reserve(self, size: int) -> int:
         with self._lock:
             while True:
@@ -286,12 +321,17 @@ class SshChannel:
                     raise self._loss()
                 if self._closed or self._peer_closed or self._eof_sent:
                     raise LinkLost(f"{self.label}: the other end is closed")
-                if self._out_window:
+                piece = min(size, self._out_window, self._out_packet)
+                if piece and self._fits(piece):
                     break
-                self._writable.wait()
-            size = min(size, self._out_window, self._out_packet)
-            self._out_window -= size
-            return size
+                if not self._writable.wait(_STALL_S if piece else None):
+                    self._untaken = 0
+            self._out_window -= piece
+            self._untaken += piece
+            return piece
+
+    def _fits(self, piece: int) -> bool:
+        return not self._untaken or self._untaken + piece <= self._flow.may_send()
 
     def _send(self, kind: bytes, *parts: bytes | memoryview) -> None:
         self._sender.send_packet(kind, self._remote, *parts)

@@ -33,6 +33,7 @@ from paramiko.message import Message
 from paramiko.packet import Packetizer
 
 from ..errors import LinkLost
+from .base import Flow
 from .channel import MAX_PACKET, WINDOW, Refusal, SshChannel
 from .wire import Wire
 
@@ -274,17 +275,19 @@ class ClientTransport(RobustTransport):
 
     # --- channels -----------------------------------------------------------------
 
-    def open(self, kind: str, label: str, payload: bytes = b"") -> SshChannel:
+    def open(
+        self, kind: str, label: str, payload: bytes = b"", flow: Flow | None = None
+    ) -> SshChannel:
         """Asks for a channel and does not wait; see `SshChannel.wait_open`."""
         with self.lock:
             number = self._next_number
             self._next_number += 1
-            channel = SshChannel(self, number, label)
+            channel = SshChannel(self, number, label, flow)
             self._channels[number] = channel
             self.channels_seen[number] = True
         name = kind.encode()
         head = struct.pack(">I", len(name)) + name
-        sizes = struct.pack(">III", number, WINDOW, MAX_PACKET)
+        sizes = struct.pack(">III", number, channel.window, MAX_PACKET)
         if not self.active:
             channel.on_lost()
         self.send_packet(_OPEN, head, sizes, payload)

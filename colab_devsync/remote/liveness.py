@@ -48,6 +48,7 @@ class Liveness:
         self._on_rtt = on_rtt
         self._on_delay = on_delay
         self._stop = threading.Event()
+        self._hint = threading.Event()  # the pace may have changed
         self._pings: deque[float] = deque()  # sent, not answered; oldest first
         self._lowest_s = float("inf")
         self.rtt_s: float | None = None  # smoothed
@@ -58,6 +59,11 @@ class Liveness:
 
     def stop(self) -> None:
         self._stop.set()
+        self._hint.set()
+
+    def hurry(self) -> None:
+        """The pace is another one from now on. Any thread."""
+        self._hint.set()
 
     def _watch(self) -> None:
         while not self._stop.wait(self._look_s()) and not self._client.is_lost:
@@ -77,8 +83,10 @@ class Liveness:
         while not self._client.is_lost:
             if time.monotonic() - sent >= self._pace_s() * 0.9:
                 sent = self._ping()
-            if self._stop.wait(min(self._pace_s(), BUSY_S)):
+            self._hint.wait(min(self._pace_s(), BUSY_S))
+            if self._stop.is_set():
                 return
+            self._hint.clear()
 
     def _ping(self) -> float:
         if self._pings and self.rtt_s is not None:

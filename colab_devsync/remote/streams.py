@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import DevsyncError, ForwardRefused
-from ..link.base import Connection, Stream
+from ..link.base import Connection, Flow, Stream
 from .client import AgentClient
 
 # Streams by round trip, measured: near by, more only cost switching; far away, each
@@ -22,13 +22,35 @@ FORWARDS = ((0.01, 4), (0.12, 8), (float("inf"), 20))
 SESSIONS = 6  # of sshd's ten; the agent has one, the rest is for people
 
 # Joins its stdin to a port on the VM, for servers that forbid forwarding.
-_PUMP = (
-    "import os,socket,sys,threading as t;"
-    "s=socket.create_connection((sys.argv[1],int(sys.argv[2])));"
-    "d=lambda:[os.write(1,b) for b in iter(lambda:s.recv(65536),b'')];"
-    "t.Thread(target=d,daemon=True).start();"
-    "[s.sendall(b) for b in iter(lambda:os.read(0,65536),b'')]"
-)
+# Passes on the end of either direction; ends when both have, one breaks, or nobody
+# reads any more. stdout may be a pipe or a socket; sshd tells its end when stderr has
+# ended as well.
+_PUMP = """
+import os, select, socket, stat, sys, threading
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def down():
+    try:
+        for b in iter(lambda: s.recv(65536), b""):
+            while b:
+                b = b[os.write(1, b):]
+    except OSError:
+        os._exit(1)
+    if stat.S_ISSOCK(os.fstat(1).st_mode):
+        socket.socket(fileno=os.dup(1)).shutdown(socket.SHUT_WR)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+t = threading.Thread(target=down, daemon=True)
+t.start()
+p = select.poll()
+p.register(1, 0)
+for b in iter(lambda: os.read(0, 65536), b""):
+    s.sendall(b)
+s.shutdown(socket.SHUT_WR)
+while t.is_alive() and not p.poll(0):
+    t.join(1)
+"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +80,7 @@ class Door:
 
     def pump(self, token: str) -> Stream:
         """The same through a program on the VM."""
-        stream = _pump(self.connection, self.python, "127.0.0.1", self.port)
+        stream = _pump(self.connection, self.python, ("127.0.0.1", self.port))
         return _shown(stream, token)
 
     def open(self, token: str) -> Stream:
@@ -79,19 +101,27 @@ class Door:
             return BulkStreams(streams, f"exec x{len(streams)}")
 
 
-def dial(connection: Connection, python: str, host: str, port: int) -> Stream:
+def dial(
+    connection: Connection, python: str, host: str, port: int, flow: Flow
+) -> Stream:
     """A stream to a port that the VM can reach. Where the server refuses forwards, a
     program on the VM stands in; nothing listening then shows as an early end.
     ConnectFailed, LinkLost."""
     try:
-        return connection.connect_tcp(host, port)
+        return connection.connect_tcp(host, port, flow)
     except ForwardRefused:
-        return _pump(connection, python, host, port)
+        return _pump(connection, python, (host, port), flow)
 
 
-def _pump(connection: Connection, python: str, host: str, port: int) -> Stream:
+def _pump(
+    connection: Connection,
+    python: str,
+    address: tuple[str, int],
+    flow: Flow | None = None,
+) -> Stream:
+    host, port = address
     program = f"-I -S -c {shlex.quote(_PUMP)} {shlex.quote(host)} {port}"
-    return connection.exec(f"exec {python} {program}")
+    return connection.exec(f"exec {python} {program}", flow)
 
 
 def _shown(stream: Stream, token: str) -> Stream:

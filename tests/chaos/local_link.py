@@ -130,6 +130,8 @@ class _Forward(TcpStream):
 
 
 class LocalConnection:
+    login = None  # no SSH
+
     def __init__(self) -> None:
         self._cut = _Cut()
         self._pipes: list[_Pipe] = []
