@@ -21,6 +21,7 @@ class Identity:
 
     name: str
     key: paramiko.PKey
+    configured_file: str | None = None  # somebody named it: it is the only one to try
 
 
 @contextmanager
@@ -49,7 +50,8 @@ def identities(identity_file: str | None, home: Path) -> Iterator[tuple[Identity
 def _configured(identity_file: str) -> Identity:
     path = Path(identity_file).expanduser()
     try:
-        return Identity(str(path), paramiko.PKey.from_path(path))
+        key = paramiko.PKey.from_path(path)
+        return Identity(str(path), key, configured_file=str(path.absolute()))
     except FileNotFoundError as error:
         raise ConfigError(
             f"the key file {path} does not exist",

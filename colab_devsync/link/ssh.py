@@ -23,6 +23,7 @@ from ..errors import (
     LinkError,
     LinkLost,
 )
+from .base import Flow, Login
 from .channel import Refusal, SshChannel
 from .hostkeys import HostKey, Trust
 from .keys import Identity
@@ -54,26 +55,33 @@ class SshConnection:
     """Implements `Connection` of link/base.py."""
 
     def __init__(
-        self, transport: ClientTransport, endpoint: Endpoint, early: SshChannel | None
+        self,
+        transport: ClientTransport,
+        endpoint: Endpoint,
+        early: SshChannel | None,
+        login: Login | None = None,
     ) -> None:
+        self.login = login
         self._transport = transport
         self._endpoint = endpoint
         self._early = early  # a session channel that is already being opened
 
-    def exec(self, command: str) -> SshChannel:
+    def exec(self, command: str, flow: Flow | None = None) -> SshChannel:
         """Starts `command` and does not wait for the answer: a refusal shows when
         reading. The first call costs no round trip, later ones one. LinkLost, and
         LinkError when the server admits no more sessions."""
-        early, self._early = self._early, None
-        channel = None if early is None else _usable(early)
+        channel = None
+        if flow is None:
+            early, self._early = self._early, None
+            channel = None if early is None else _usable(early)
         if channel is None:
-            channel = self._open("session", "a session on the VM")
+            channel = self._open("session", "a session on the VM", flow=flow)
         channel.label = "the command on the VM"
         text = command.encode("utf-8", "surrogateescape")
         channel.request(b"exec", struct.pack(">I", len(text)) + text)
         return channel
 
-    def connect_tcp(self, host: str, port: int) -> SshChannel:
+    def connect_tcp(self, host: str, port: int, flow: Flow | None = None) -> SshChannel:
         """One round trip. ForwardRefused if the server admits no forwards at all,
         ConnectFailed if nothing answers at `host`:`port` there. LinkLost."""
         name = host.encode()
@@ -85,7 +93,8 @@ class SshConnection:
             + origin
             + struct.pack(">I", 0)
         )
-        return self._open("direct-tcpip", f"{host}:{port} on the VM", payload)
+        label = f"{host}:{port} on the VM"
+        return self._open("direct-tcpip", label, payload, flow)
 
     def is_alive(self) -> bool:
         """False as soon as the loss is known; a silent network is not noticed."""
@@ -94,8 +103,10 @@ class SshConnection:
     def close(self) -> None:
         self._transport.shut()
 
-    def _open(self, kind: str, label: str, payload: bytes = b"") -> SshChannel:
-        channel = self._transport.open(kind, label, payload)
+    def _open(
+        self, kind: str, label: str, payload: bytes = b"", flow: Flow | None = None
+    ) -> SshChannel:
+        channel = self._transport.open(kind, label, payload, flow)
         try:
             channel.wait_open()
         except Refusal as refusal:
@@ -152,7 +163,12 @@ def open_connection(
     except BaseException:
         transport.shut()
         raise
-    return SshConnection(transport, endpoint, early)
+    login = Login(
+        endpoint.user,
+        f"{key.get_name()} {key.get_base64()}",
+        identities[0].configured_file,
+    )
+    return SshConnection(transport, endpoint, early, login)
 
 
 def _authenticate(

@@ -1,4 +1,4 @@
-"""One `exec` of the sandbox: a real process under /bin/sh, joined to its channel.
+"""One program of the sandbox: a real process, joined to its channel by pipes or a pty.
 
 Like under sshd, it runs in a session of its own, and what it started there is hung up
 when the channel closes; what made itself another session lives on.
@@ -11,65 +11,92 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import paramiko
 from paramiko.common import cMSG_CHANNEL_REQUEST
 from paramiko.message import Message
 
-from .pumps import from_pipe, spawn, to_pipe
+from .pumps import spawn
+from .streams import Pipes, Streams
+from .terminal import Terminal, on_terminal
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+_SHELLS = ("bash", "zsh", "ksh", "fish", "dash", "sh")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start. Without `command` the user's shell."""
+
+    vm: Path
+    env: Mapping[str, str]  # on top of the sandbox's own
+    command: bytes | None = None
+    terminal: Terminal | None = None
 
 
 class Program:
     def __init__(
         self,
         channel: paramiko.Channel,
-        command: bytes,
-        vm: Path,
+        launch: Launch,
         *,
         on_end: Callable[[Program], None],
     ) -> None:
-        self._channel = channel
-        self._command = command
-        self._vm = vm
+        self.channel = channel
+        self._launch = launch
         self._on_end = on_end
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def terminal(self) -> Terminal | None:
+        return self._launch.terminal
+
     def start(self) -> bool:
+        launch, terminal = self._launch, self._launch.terminal
+        argv: Sequence[str | bytes] = [_shell()]
+        if launch.command is not None:
+            argv = [b"/bin/sh", b"-c", launch.command]
+        there: int = subprocess.PIPE
+        if terminal is not None:
+            argv, there = on_terminal(argv), terminal.slave
         try:
             self._process = subprocess.Popen(
-                [b"/bin/sh", b"-c", self._command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=self._vm,
-                env=_environment(self._vm),
+                argv,
+                stdin=there,
+                stdout=there,
+                stderr=there,
+                cwd=launch.vm,
+                env={**_environment(launch.vm), **launch.env},
                 start_new_session=True,
                 bufsize=0,
             )
         except (OSError, ValueError):
+            if terminal is not None:
+                terminal.close()
             return False  # the VM folder is gone, or a NUL in the command
-        spawn("program", self._run, self._process)
+        streams: Streams = terminal or Pipes(self._process)
+        spawn("program", self._run, self._process, streams)
         return True
 
-    def hang_up(self) -> None:
-        """Ends its process group; nothing happens if it has ended."""
+    def signal(self, number: int) -> None:
+        """To its process group; nothing happens if it has ended."""
         if sys.platform != "win32" and self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGHUP)
+                os.killpg(self._process.pid, number)
 
-    def _run(self, process: subprocess.Popen[bytes]) -> None:
-        channel = self._channel
-        spawn("stdin", self._feed, process.stdin)
-        outputs = (
-            spawn("stdout", from_pipe, process.stdout, channel.sendall),
-            spawn("stderr", from_pipe, process.stderr, channel.sendall_stderr),
-        )
+    def hang_up(self) -> None:
+        if sys.platform != "win32":
+            self.signal(signal.SIGHUP)
+
+    def _run(self, process: subprocess.Popen[bytes], streams: Streams) -> None:
+        channel = self.channel
+        spawn("stdin", self._feed, streams)
+        outputs = streams.start_outputs(channel)
         status = process.wait()
+        streams.finish()
         for output in outputs:
             output.join()
         try:
@@ -82,17 +109,25 @@ class Program:
         finally:
             self._on_end(self)
             channel.close()
+            streams.close()
 
-    def _feed(self, stdin: IO[bytes]) -> None:
-        to_pipe(self._channel, stdin)
-        if self._channel.closed:
+    def _feed(self, streams: Streams) -> None:
+        streams.feed(self.channel)
+        if self.channel.closed:
             self.hang_up()
 
 
 def _environment(vm: Path) -> dict[str, str]:
     user = os.environ.get("USER", "root")
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return {**kept, "HOME": str(vm), "USER": user, "LOGNAME": user, "SHELL": "/bin/sh"}
+    return {**kept, "HOME": str(vm), "USER": user, "LOGNAME": user, "SHELL": _shell()}
+
+
+def _shell() -> str:
+    """The user's own shell, if it is one that takes what people and tools send it."""
+    shell = os.environ.get("SHELL", "")
+    usable = Path(shell).name in _SHELLS and os.access(shell, os.X_OK)
+    return shell if usable else "/bin/sh"
 
 
 def _send_exit_signal(channel: paramiko.Channel, number: int) -> None:

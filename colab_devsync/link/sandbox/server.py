@@ -1,4 +1,5 @@
-"""The SSH server of the sandbox: key-only, exec, direct-tcpip to loopback.
+"""The SSH server of the sandbox: key-only; programs, terminals, sftp, and direct-tcpip
+to loopback.
 
 Threads: `devsync-sandbox-accept`, per connection `devsync-ssh` (paramiko's) and
 `devsync-sandbox-connection`, per channel its pumps. Windows are those of OpenSSH
@@ -8,8 +9,10 @@ Threads: `devsync-sandbox-accept`, per connection `devsync-ssh` (paramiko's) and
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import paramiko
@@ -22,16 +25,20 @@ from cryptography.hazmat.primitives.serialization import (
 from paramiko.common import (
     AUTH_FAILED,
     AUTH_SUCCESSFUL,
+    MSG_CHANNEL_REQUEST,
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
     OPEN_FAILED_CONNECT_FAILED,
     OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
     OPEN_SUCCEEDED,
 )
+from paramiko.message import Message
 
 from ..transport import RobustTransport, TunedPacketizer
 from ..wire import SocketWire
-from .program import Program
+from .program import Launch, Program
 from .pumps import spawn, splice
+from .sftp import start_sftp
+from .terminal import Terminal
 
 _WINDOW = 2**21
 _PACKET = 2**15
@@ -67,12 +74,12 @@ class SandboxServer:
     def _accept(self) -> None:
         while True:
             sock, _ = self._listener.accept()
-            session = _Session(self._vm, self._client_key)
+            session = _Session(self._vm, self._client_key, _connection(sock))
             self._sessions.add(session)
             spawn("connection", self._serve, sock, session)
 
     def _serve(self, sock: socket.socket, session: _Session) -> None:
-        transport = RobustTransport(
+        transport = _ServerTransport(
             SocketWire(sock), TunedPacketizer, window=_WINDOW, max_packet=_PACKET
         )
         transport.add_server_key(self._host_key)
@@ -88,14 +95,50 @@ class SandboxServer:
             session.end_programs()
 
 
+def _connection(sock: socket.socket) -> str:
+    """SSH_CONNECTION, as sshd words it: from where, and where it was taken."""
+    client, server = sock.getpeername(), sock.getsockname()
+    return f"{client[0]} {client[1]} {server[0]} {server[1]}"
+
+
+def _on_request(channel: paramiko.Channel, m: Message) -> None:
+    """paramiko's, and `signal`, which it does not know."""
+    start = m.packet.tell()
+    if m.get_text() == "signal":
+        m.get_boolean()  # wants no reply
+        transport = channel.get_transport()
+        assert isinstance(transport.server_object, _Session)
+        transport.server_object.signal(channel, m.get_text())
+        return
+    m.packet.seek(start)
+    channel._handle_request(m)  # type: ignore[attr-defined]
+
+
+class _ServerTransport(RobustTransport):
+    _channel_handler_table = {  # noqa: RUF012 - overrides paramiko's
+        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+        MSG_CHANNEL_REQUEST: _on_request,
+    }
+
+
+@dataclass
+class _Wishes:
+    """What a client asked for before it starts a program."""
+
+    env: dict[str, str] = field(default_factory=dict)
+    terminal: Terminal | None = None
+
+
 class _Session(paramiko.ServerInterface):
     """One client. The `check_*` methods run on the transport's thread."""
 
-    def __init__(self, vm: Path, client_key: paramiko.PKey) -> None:
+    def __init__(self, vm: Path, client_key: paramiko.PKey, connection: str) -> None:
         self._vm = vm
         self._client_key = client_key
+        self._connection = connection
         self._dialled: dict[int, socket.socket] = {}
         self._programs: set[Program] = set()
+        self._wishes: dict[int, _Wishes] = {}
         self._started: set[int] = set()  # channels whose `exec` was faster than we
         self._waiting: dict[int, paramiko.Channel] = {}  # strong: paramiko's is weak
 
@@ -112,6 +155,9 @@ class _Session(paramiko.ServerInterface):
             program.hang_up()
         for sock in self._dialled.values():
             sock.close()
+        for wishes in list(self._wishes.values()):
+            if wishes.terminal is not None:
+                wishes.terminal.close()
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -128,11 +174,70 @@ class _Session(paramiko.ServerInterface):
     def check_channel_exec_request(
         self, channel: paramiko.Channel, command: bytes
     ) -> bool:
-        program = Program(channel, command, self._vm, on_end=self._ended)
-        self._programs.add(program)
-        self._started.add(channel.get_id())
-        self._waiting.pop(channel.get_id(), None)
-        return program.start()
+        return self._start(channel, command)
+
+    def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
+        return self._start(channel, None)
+
+    def check_channel_subsystem_request(
+        self, channel: paramiko.Channel, name: str
+    ) -> bool:
+        if name != "sftp":
+            return False
+        self._take(channel)
+        start_sftp(channel, self, self._vm)
+        return True
+
+    def check_channel_pty_request(
+        self,
+        channel: paramiko.Channel,
+        term: bytes,
+        width: int,
+        height: int,
+        pixelwidth: int,
+        pixelheight: int,
+        modes: bytes,
+    ) -> bool:
+        wishes = self._wishes_of(channel)
+        if wishes.terminal is not None:
+            return False
+        try:
+            wishes.terminal = Terminal(width, height)
+        except OSError:
+            return False  # there are no more of them
+        wishes.env["TERM"] = os.fsdecode(term) or "dumb"
+        wishes.env["SSH_TTY"] = wishes.terminal.name
+        return True
+
+    def check_channel_window_change_request(
+        self,
+        channel: paramiko.Channel,
+        width: int,
+        height: int,
+        pixelwidth: int,
+        pixelheight: int,
+    ) -> bool:
+        for program in list(self._programs):
+            if program.channel is channel and program.terminal is not None:
+                program.terminal.resize(width, height)
+                return True
+        return False
+
+    def check_channel_env_request(
+        self, channel: paramiko.Channel, name: bytes, value: bytes
+    ) -> bool:
+        """The language, as sshd's usual AcceptEnv; nothing that changes what runs."""
+        if name != b"LANG" and not name.startswith(b"LC_"):
+            return False
+        self._wishes_of(channel).env[os.fsdecode(name)] = os.fsdecode(value)
+        return True
+
+    def signal(self, channel: paramiko.Channel, name: str) -> None:
+        """The client's `signal` request; a name we do not know means nothing."""
+        number = getattr(signal, f"SIG{name}", None)
+        for program in list(self._programs):
+            if program.channel is channel and isinstance(number, signal.Signals):
+                program.signal(number)
 
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
@@ -147,6 +252,32 @@ class _Session(paramiko.ServerInterface):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._dialled[chanid] = sock
         return OPEN_SUCCEEDED
+
+    def _start(self, channel: paramiko.Channel, command: bytes | None) -> bool:
+        wishes = self._wishes_of(channel)
+        self._take(channel)
+        client, port, _, own_port = self._connection.split()
+        env = {
+            **wishes.env,
+            "SSH_CONNECTION": self._connection,
+            "SSH_CLIENT": f"{client} {port} {own_port}",
+        }
+        launch = Launch(self._vm, env, command, wishes.terminal)
+        program = Program(channel, launch, on_end=self._ended)
+        self._programs.add(program)
+        if program.start():
+            return True
+        self._programs.discard(program)
+        return False
+
+    def _wishes_of(self, channel: paramiko.Channel) -> _Wishes:
+        return self._wishes.setdefault(channel.get_id(), _Wishes())
+
+    def _take(self, channel: paramiko.Channel) -> None:
+        """The channel has its purpose now, and whoever serves it holds it."""
+        self._started.add(channel.get_id())
+        self._waiting.pop(channel.get_id(), None)
+        self._wishes.pop(channel.get_id(), None)
 
     def _ended(self, program: Program) -> None:
         self._programs.discard(program)
