@@ -1,29 +1,30 @@
 """A foreground program: its output goes down one stream, its input comes up the same.
 
-The stream's own window is the back-pressure: a reader that stops reading stops the
-program, not the agent. When the stream ends, the program's whole group ends.
+A client that stops reading stops the program, not the agent; a program that stops
+reading stops the client's input, not its signals. When the stream ends, the program's
+whole group ends.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
-import time
-from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set
+from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Set
 
 assert sys.platform != "win32"  # runs on the VM only
 
-from . import probe, wire
+from . import probe, shell, terminal, wire
+from .credit import Credit
+from .pumps import Input, Link, Output, Send
+from .terminal import Terminal
 
-_CHUNK = 64 << 10
+_CREDIT = 1 << 20
+_TERMINAL_CREDIT = 128 << 10  # what still comes after a ctrl-C
 _GRACE_S = 2.0
-_HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-
-Send = Callable[[wire.Meta, bytes], None]
+_TERMINAL_GRACE_S = 0.5  # a terminal is hung up with its first program
 
 
 class Programs:
@@ -37,16 +38,16 @@ class Programs:
         """Serves one `exec` on its own stream, to the end."""
         cwd = os.path.join(root, str(request.get("cwd") or "."))
         try:
-            child = _start(request, cwd)
+            started = _start(request, cwd)
         except (OSError, ValueError, TypeError, LookupError) as exc:
-            send({"op": "failed", "message": _why(exc, request.get("argv"), cwd)}, b"")
+            send({"op": "failed", "message": _why(exc, request, cwd)}, b"")
             return
-        program = _Program(child, reader, send)
+        program = _Program(started, send)
         with self._lock:
             self._running.add(program)
         try:
-            send({"op": "started", "pid": child.pid}, b"")
-            program.serve()
+            send({"op": "started", "pid": started.child.pid}, b"")
+            program.serve(reader)
         finally:
             program.end()
             with self._lock:
@@ -62,24 +63,69 @@ class Programs:
             program.end()
 
 
-def _start(request: wire.Meta, cwd: str) -> "subprocess.Popen[bytes]":
-    env: Dict[str, str] = probe.environment()
-    env.update(request.get("env") or {})
-    argv: List[str] = request["argv"]
-    return subprocess.Popen(
-        argv,
-        cwd=cwd,
-        env=env,
+# --- starting -------------------------------------------------------------------------
+
+
+class _What(NamedTuple):
+    """What to start. `file` is looked for on PATH; `argv[0]` may differ."""
+
+    file: str
+    argv: List[str]
+    cwd: str
+    env: Dict[str, str]
+
+
+class _Started(NamedTuple):
+    child: "subprocess.Popen[bytes]"
+    terminal: Optional[Terminal]
+
+
+def _start(request: wire.Meta, cwd: str) -> _Started:
+    wanted: Dict[str, str] = request.get("env") or {}
+    env = dict(probe.environment(), **wanted)
+    tty: Optional[Dict[str, Any]] = request.get("tty")
+    if tty is not None:
+        env.update(terminal.variables(str(tty.get("term") or ""), env))
+    if request.get("shell"):
+        file, argv, env = shell.login(env, {"LD_LIBRARY_PATH", "TERM", *wanted}, cwd)
+    else:
+        argv = request["argv"]
+        file = argv[0]
+    what = _What(file, argv, cwd, env)
+    return _with_pipes(what) if tty is None else _on_terminal(what, tty)
+
+
+def _with_pipes(what: _What) -> _Started:
+    child = subprocess.Popen(
+        what.argv,
+        executable=what.file,
+        cwd=what.cwd,
+        env=what.env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
         bufsize=0,
     )
+    return _Started(child, None)
 
 
-def _why(exc: Exception, argv: object, cwd: str) -> str:
+def _on_terminal(what: _What, tty: Dict[str, Any]) -> _Started:
+    rows = tty.get("rows") or terminal.DEFAULT_ROWS
+    columns = tty.get("cols") or terminal.DEFAULT_COLUMNS
+    made = Terminal(rows, columns)
+    try:
+        return _Started(made.start(what.file, what.argv, what.cwd, what.env), made)
+    except BaseException:
+        made.close()
+        raise
+
+
+def _why(exc: Exception, request: wire.Meta, cwd: str) -> str:
+    argv = request.get("argv")
     name = argv[0] if isinstance(argv, list) and argv else "(nothing)"
+    if request.get("shell"):
+        name = "the login shell"
     if isinstance(exc, FileNotFoundError) and not os.path.isdir(cwd):
         return "no folder %s on the VM" % cwd
     if isinstance(exc, FileNotFoundError):
@@ -88,125 +134,89 @@ def _why(exc: Exception, argv: object, cwd: str) -> str:
     return "cannot start %s on the VM: %s" % (name, reason)
 
 
-class _Output:
-    """Sends one of the program's pipes, on its own thread."""
-
-    def __init__(self, source: Any, number: int, send: Send) -> None:
-        self._source = source
-        self._number = number
-        self._send = send
-        self._silent_since: Optional[float] = None  # None while it is sending
-        self._thread = threading.Thread(
-            target=self._pump, name="devsync-exec-output", daemon=True
-        )
-        self._thread.start()
-
-    def _pump(self) -> None:
-        try:
-            while True:
-                self._silent_since = time.monotonic()
-                data = self._source.read(_CHUNK)
-                self._silent_since = None
-                if not data:
-                    return
-                self._send({"op": "output", "stream": self._number}, data)
-        except OSError:
-            pass  # the stream is gone: serve() ends the program
-
-    def finish(self) -> None:
-        """Waits until all is sent.
-
-        A grandchild may hold the pipe open for ever; what it says is not ours.
-        """
-        while self._thread.is_alive():
-            self._thread.join(_GRACE_S / 10)
-            since = self._silent_since
-            if since is not None and time.monotonic() - since > _GRACE_S:
-                return
+# --- serving --------------------------------------------------------------------------
 
 
 class _Program:
-    def __init__(
-        self, child: "subprocess.Popen[bytes]", reader: BinaryIO, send: Send
-    ) -> None:
-        self._child = child
-        self._reader = reader
+    def __init__(self, started: _Started, send: Send) -> None:
+        self._child, self._terminal = started
         self._send = send
-        assert child.stdin
-        os.set_blocking(child.stdin.fileno(), False)
+        self._credit = Credit(_TERMINAL_CREDIT if self._terminal else _CREDIT)
+        link = Link(send, self._credit)
+        if self._terminal is not None:
+            self._outputs = [Output(self._terminal.read, 1, link)]
+            keys = os.dup(self._terminal.fd)
+            self._input = Input(keys, self._terminal.end_of_file, link)
+        else:
+            assert self._child.stdin
+            assert self._child.stdout
+            assert self._child.stderr
+            self._outputs = [
+                Output(self._child.stdout.read, 1, link),
+                Output(self._child.stderr.read, 2, link),
+            ]
+            stdin = os.dup(self._child.stdin.fileno())
+            self._child.stdin.close()
+            os.set_blocking(stdin, False)
+            self._input = Input(stdin, b"", link)
 
-    def serve(self) -> None:
+    def serve(self, reader: BinaryIO) -> None:
         """Until the client hangs up."""
-        outputs = [
-            _Output(self._child.stdout, 1, self._send),
-            _Output(self._child.stderr, 2, self._send),
-        ]
+        self._input.start()
+        for output in self._outputs:
+            output.start()
         threading.Thread(
-            target=self._report, args=(outputs,), name="devsync-exec-exit", daemon=True
+            target=self._report, name="devsync-exec-exit", daemon=True
         ).start()
-        while True:
-            frame = wire.read_frame(self._reader)
-            if frame is None or not self._take(frame):
-                return
+        for frame in iter(lambda: wire.read_frame(reader), None):
+            self._take(frame)
 
-    def _report(self, outputs: List[_Output]) -> None:
+    def _report(self) -> None:
         code = self._child.wait()
-        for output in outputs:
-            output.finish()
+        for output in self._outputs:
+            output.finish(_TERMINAL_GRACE_S if self._terminal else _GRACE_S)
         try:
             self._send({"op": "exit", "code": code if code >= 0 else 128 - code}, b"")
         except OSError:
             pass  # the client is gone
 
-    def _take(self, frame: wire.Frame) -> bool:
-        """False if the client hung up meanwhile."""
-        operation = frame.meta.get("op")
+    def _take(self, frame: wire.Frame) -> None:
+        """Never waits for the program."""
+        meta = frame.meta
+        operation = meta.get("op")
         if operation == "input":
-            return self._write(frame.data)
-        if operation == "eof":
-            self._close_input()
+            self._input.put(frame.data)
+        elif operation == "eof":
+            self._input.finish()
+        elif operation == "ack":
+            self._credit.give(int(meta["bytes"]))
+        elif operation == "resize" and self._terminal is not None:
+            self._terminal.resize(int(meta["rows"]), int(meta["cols"]))
         elif operation == "signal":
-            number = getattr(signal, "SIG" + str(frame.meta.get("name")), None)
+            number = getattr(signal, "SIG" + str(meta.get("name")), None)
             if isinstance(number, signal.Signals):
                 self.kill(number)
-        return True
-
-    def _write(self, data: bytes) -> bool:
-        """Waits for a program that does not read, but not for a client that left."""
-        stdin = self._child.stdin
-        both = select.poll()
-        both.register(self._reader.fileno(), _HUNG_UP)
-        while data and stdin and not stdin.closed:
-            both.register(stdin.fileno(), select.POLLOUT)
-            ready = dict(both.poll())
-            if ready.get(self._reader.fileno(), 0) & _HUNG_UP:
-                return False
-            try:
-                data = data[stdin.write(data) or 0 :]
-            except OSError:
-                self._close_input()  # the program closed its end
-        return True
-
-    def _close_input(self) -> None:
-        try:
-            if self._child.stdin:
-                self._child.stdin.close()
-        except OSError:
-            pass
 
     def end(self) -> None:
         """Hangs up, then kills what is left of the group."""
-        self._close_input()
+        self._credit.close()
+        self._input.close()
         if self._child.poll() is None:
             self.kill(signal.SIGHUP)
+            self.kill(signal.SIGCONT)
             try:
                 self._child.wait(_GRACE_S)
             except subprocess.TimeoutExpired:
                 pass
         self.kill(signal.SIGKILL)
+        if self._terminal is not None and self._outputs[0].finish(_TERMINAL_GRACE_S):
+            self._terminal.close()
 
     def kill(self, number: signal.Signals) -> None:
-        """To the whole group; what has ended already does not mind."""
+        """To the whole group, and to what has the terminal's keyboard; what has ended
+        already does not mind."""
+        if self._terminal is not None:
+            self._terminal.signal_foreground(number)
         try:
             os.killpg(self._child.pid, number)
         except (ProcessLookupError, PermissionError):

@@ -1,7 +1,7 @@
 """A program on the VM in the foreground, on a stream of its own.
 
-One thread reads its output; while a callback blocks, the stream's window fills and
-the program waits. Any thread may write input or send signals.
+One thread reads its output and acknowledges what the callback has taken; while that
+blocks, the program waits. Any thread may write input, send signals or resize.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..agent import wire
+from ..agent.credit import Credit
 from ..errors import AgentCrashed, DevsyncError, LinkLost, RunError
 from ..link.base import Stream
 from ..remote.client import RawStream
 
 OnOutput = Callable[[str, bytes], None]
 _STREAMS = {1: "stdout", 2: "stderr"}
+_INPUT_CREDIT = 1 << 20  # bytes on their way to a program, or waiting for it
+
+
+@dataclass(frozen=True)
+class TerminalSize:
+    rows: int
+    columns: int
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,31 @@ class ExecSpec:
     argv: Sequence[str]
     cwd: str = "."
     env: Mapping[str, str] | None = None
+    shell: bool = False
+    """The user's login shell, instead of `argv`."""
+    tty: TerminalSize | None = None
+    """A terminal of this size instead of pipes; all output is then "stdout"."""
+    term: str = ""
+    """The kind of terminal, as in TERM."""
 
     def with_env(self, env: Mapping[str, str]) -> ExecSpec:
         """The same with more variables; its own win."""
         return replace(self, env={**env, **(self.env or {})})
+
+    def request(self) -> dict[str, Any]:
+        """What the agent is asked."""
+        asked: dict[str, Any] = {
+            "op": "exec",
+            "argv": list(self.argv),
+            "cwd": self.cwd,
+            "env": dict(self.env or {}),
+        }
+        if self.shell:
+            asked["shell"] = True
+        if self.tty is not None:
+            rows, columns = self.tty.rows, self.tty.columns
+            asked["tty"] = {"rows": rows, "cols": columns, "term": self.term}
+        return asked
 
 
 class RemoteProcess:
@@ -44,12 +73,12 @@ class RemoteProcess:
         self._on_output = on_output
         self._reader = io.BufferedReader(RawStream(stream), buffer_size=256 << 10)
         self._lock = threading.Lock()
+        self._input = Credit(_INPUT_CREDIT)
         self.exit_code: Future[int] = Future()
 
     def start(self, spec: ExecSpec) -> None:
         """Blocks until the program runs. RunError, LinkLost."""
-        env = dict(spec.env or {})
-        self._send({"op": "exec", "argv": list(spec.argv), "cwd": spec.cwd, "env": env})
+        self._send(spec.request())
         try:
             frame = wire.read_frame(self._reader)
         except wire.WireError as exc:
@@ -69,17 +98,31 @@ class RemoteProcess:
         ).start()
 
     def write_stdin(self, data: bytes) -> None:
-        self._tell({"op": "input"}, data)
+        """Blocks while the program does not take what it has; threads take turns."""
+        start = 0
+        while start < len(data):
+            piece = data[start : start + self._input.room()]
+            if not piece:
+                return
+            self._input.sent(len(piece))
+            self._tell({"op": "input"}, piece)
+            start += len(piece)
 
     def close_stdin(self) -> None:
+        """At a terminal: what ctrl-D does."""
         self._tell({"op": "eof"})
 
     def signal(self, name: str) -> None:
         """`name` without SIG: "INT", "TERM", "KILL"."""
         self._tell({"op": "signal", "name": name})
 
+    def resize(self, size: TerminalSize) -> None:
+        """Of the program's terminal, if it has one."""
+        self._tell({"op": "resize", "rows": size.rows, "cols": size.columns})
+
     def close(self) -> None:
         """Ends the program's whole group."""
+        self._input.close()
         self._stream.close()
 
     def _tell(self, meta: dict[str, Any], data: bytes = b"") -> None:
@@ -103,14 +146,18 @@ class RemoteProcess:
         else:
             self.exit_code.set_result(code)
         finally:
-            self._stream.close()
+            self.close()
 
     def _pump(self) -> int:
         for frame in iter(lambda: wire.read_frame(self._reader), None):
-            if frame.meta["op"] == "output":
-                self._on_output(_STREAMS[frame.meta["stream"]], frame.data)
-            elif frame.meta["op"] == "exit":
-                return int(frame.meta["code"])
+            meta = frame.meta
+            if meta["op"] == "output":
+                self._on_output(_STREAMS[meta["stream"]], frame.data)
+                self._tell({"op": "ack", "bytes": len(frame.data)})
+            elif meta["op"] == "taken":
+                self._input.give(meta["bytes"])
+            elif meta["op"] == "exit":
+                return int(meta["code"])
         raise LinkLost("The link was lost; the program on the VM was ended.")
 
 

@@ -13,6 +13,7 @@ import concurrent.futures
 import logging
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DevsyncError
@@ -22,7 +23,7 @@ from .protocol import ExecStarted, OutputBody, RunBody
 
 if TYPE_CHECKING:
     from ..daemon.hub import Project
-    from ..engine.process import ExecSpec, RemoteProcess
+    from ..engine.process import ExecSpec, RemoteProcess, TerminalSize
     from .jobs import Job
     from .server import DevsyncServer
 
@@ -38,6 +39,9 @@ class Process:
         self.id = name
         self.job: Job | None = None
         self._ls = ls
+        self._goodbye = "TERM"
+        self._size: TerminalSize | None = None  # not yet told to the program
+        self._is_resizing = False
         self._streams: dict[str, Text] = {}
         self._remote: asyncio.Future[RemoteProcess] = ls.loop.create_future()
         self._writing = asyncio.Lock()
@@ -51,11 +55,13 @@ class Process:
 
     async def _run(self, project: Project, spec: ExecSpec, *, stdin: bool) -> int:
         self._tell("starting")
+        if spec.tty is not None:
+            self._goodbye = "HUP"  # a shell ignores TERM
         starting = project.session.exec(spec, self._on_output)
         try:
             remote = await settle(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(_end_if_started)
+            starting.add_done_callback(self._end_if_started)
             raise
         except DevsyncError:
             self._tell("failed")
@@ -67,7 +73,7 @@ class Process:
         try:
             code = await settle(remote.exit_code)
         except asyncio.CancelledError:
-            _end(remote)
+            _end(remote, self._goodbye)
             raise
         except DevsyncError:
             self._tell("failed")
@@ -94,6 +100,22 @@ class Process:
         elif self.job is not None:
             self._ls.jobs.cancel(self.job.id)
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Only the last of many sizes has to arrive."""
+        from ..engine.process import TerminalSize  # loaded with the first session
+
+        self._size = TerminalSize(rows, columns)
+        if not self._is_resizing:
+            self._is_resizing = True
+            self._ls.spawn(self._send_size())
+
+    async def _send_size(self) -> None:
+        remote = await asyncio.shield(self._remote)
+        while (size := self._size) is not None:
+            self._size = None
+            await in_thread(partial(remote.resize, size), "signal")
+        self._is_resizing = False
+
     # --- the program's thread -----------------------------------------------------
 
     def _on_output(self, stream: str, data: bytes) -> None:
@@ -119,6 +141,10 @@ class Process:
             if body["text"]:
                 self._ls.tell(protocol.OUTPUT, body)
 
+    def _end_if_started(self, starting: Future[RemoteProcess]) -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            _end(starting.result(), self._goodbye)
+
     def _tell(self, state: Any, code: int | None = None) -> None:
         body = RunBody(run=self.id, state=state)
         if code is not None:
@@ -129,9 +155,9 @@ class Process:
 class Text:
     """Bytes of one stream as text that can be turned back into the same bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, offset: int = 0) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
-        self._offset = 0
+        self._offset = offset
 
     def body(
         self, run: str, stream: str, data: bytes, *, final: bool = False
@@ -150,11 +176,7 @@ class Processes:
         self._running: dict[str, Process] = {}
 
     def start(self, project: Project, args: dict[str, Any]) -> ExecStarted:
-        from ..engine.process import ExecSpec  # loaded with the first session
-
-        spec = ExecSpec(
-            argv=tuple(map(str, args["argv"])), cwd=args["cwd"] or ".", env=args["env"]
-        )
+        spec = _spec(args)
         self._count += 1
         process = Process(self._ls, f"exec-{self._count}")
         self._running[process.id] = process
@@ -166,7 +188,8 @@ class Processes:
                 del self._running[process.id]
             return {"run": process.id, "exitCode": code}
 
-        started = self._ls.jobs.start(protocol.EXEC, spec.argv[0], operation)
+        title = "a shell" if spec.shell else spec.argv[0]
+        started = self._ls.jobs.start(protocol.EXEC, title, operation)
         process.job = self._ls.jobs.get(started["job"])
         return ExecStarted(run=process.id, job=started["job"], state="started")
 
@@ -177,20 +200,29 @@ class Processes:
         return process
 
 
-def _end_if_started(starting: Future[RemoteProcess]) -> None:
-    if not starting.cancelled() and starting.exception() is None:
-        _end(starting.result())
+def _spec(args: dict[str, Any]) -> ExecSpec:
+    from ..engine.process import ExecSpec, TerminalSize  # loaded with the first session
+
+    tty: dict[str, Any] = args["tty"] or {}
+    return ExecSpec(
+        argv=tuple(map(str, args["argv"] or ())),
+        cwd=args["cwd"] or ".",
+        env=args["env"],
+        shell=bool(args["shell"]),
+        tty=TerminalSize(tty["rows"], tty["cols"]) if tty else None,
+        term=tty.get("term") or "",
+    )
 
 
-def _end(remote: RemoteProcess) -> None:
-    """TERM, a moment, the end; on a thread, because signals travel to the VM."""
+def _end(remote: RemoteProcess, goodbye: str) -> None:
+    """A signal, a moment, the end; on a thread, because signals travel to the VM."""
 
     def run() -> None:
         try:
-            remote.signal("TERM")
+            remote.signal(goodbye)
             remote.exit_code.result(_TERM_TIMEOUT_S)
         except (TimeoutError, concurrent.futures.TimeoutError):
-            _log.info("a program did not end after TERM; killing it")
+            _log.info("a program did not end after SIG%s; killing it", goodbye)
         except DevsyncError:
             pass  # the link is gone; the agent ends what it started
         finally:

@@ -7,18 +7,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import __version__
-from . import protocol
-from .arguments import Key, parse
-from .commands import failure
+from . import protocol, run_commands
+from .arguments import BadArguments, Key, parse
+from .commands import failure, handler
 from .server import DevsyncServer
 
 _EXEC_KEYS = {
     "folder": Key(str),
-    "argv": Key(list, required=True),
+    "argv": Key(list),
+    "shell": Key(bool),
     "cwd": Key(str),
     "env": Key(dict),
     "stdin": Key(bool),
+    "tty": Key(dict),
 }
+_SIZE_KEYS = {"rows": Key(int, required=True), "cols": Key(int, required=True)}
+_TTY_KEYS = {**_SIZE_KEYS, "term": Key(str)}
+_RESIZE_KEYS = {"run": Key(str, required=True), **_SIZE_KEYS}
 _INPUT_KEYS = {"run": Key(str, required=True), "text": Key(str), "eof": Key(bool)}
 _SIGNAL_KEYS = {"run": Key(str, required=True), "name": Key(str, required=True)}
 
@@ -27,7 +32,10 @@ def register(server: DevsyncServer) -> None:
     server.feature(protocol.WAIT)(wait)
     server.feature(protocol.EXEC)(_checked(protocol.EXEC, _EXEC_KEYS, start))
     server.feature(protocol.SIGNAL)(_checked(protocol.SIGNAL, _SIGNAL_KEYS, signal))
+    server.feature(protocol.RESIZE)(_checked(protocol.RESIZE, _RESIZE_KEYS, resize))
     server.feature(protocol.INPUT)(write)
+    for name, command in run_commands.REQUESTS.items():
+        server.feature(name)(handler(name, command))
     server.feature(protocol.DAEMON)(
         _checked(protocol.DAEMON, {"stop": Key(bool)}, daemon)
     )
@@ -53,12 +61,23 @@ async def write(ls: DevsyncServer, params: Any) -> dict[str, bool]:
 
 
 def start(ls: DevsyncServer, args: dict[str, Any]) -> protocol.ExecStarted:
-    project = ls.folders.project(args["folder"])
-    return ls.processes.start(project, args)
+    if bool(args["argv"]) == bool(args["shell"]):
+        raise BadArguments(
+            f"{protocol.EXEC} needs either 'argv' or 'shell'.",
+            "'argv' is a list of strings; 'shell': true is the VM user's login shell.",
+        )
+    if args["tty"] is not None:
+        args["tty"] = parse(f"{protocol.EXEC}: tty", _TTY_KEYS, [args["tty"]])
+    return ls.processes.start(ls.folders.project(args["folder"]), args)
 
 
 def signal(ls: DevsyncServer, args: dict[str, Any]) -> dict[str, bool]:
     ls.processes.get(args["run"]).signal(args["name"])
+    return {"ok": True}
+
+
+def resize(ls: DevsyncServer, args: dict[str, Any]) -> dict[str, bool]:
+    ls.processes.get(args["run"]).resize(args["rows"], args["cols"])
     return {"ok": True}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,10 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._fd, text.encode())
+
+    def interrupt(self) -> None:
+        """What ctrl-C does, had this terminal a foreground group."""
+        self._process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
         while self._read():
