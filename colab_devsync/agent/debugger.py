@@ -1,0 +1,252 @@
+"""Starts a program under debugpy, or lets debugpy into a running one. On the VM.
+
+A program of its own: the configured interpreter runs this source with `-c`, because
+debugpy must fit that interpreter. Uses the debugpy installed there, else one that pip
+put into a private folder. Never imports debugpy itself.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__" and sys.path and sys.path[0] == "":
+    del sys.path[0]  # a project's json.py must not become ours
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from typing import Any, Dict, List, Optional
+
+_LISTEN_S = 20.0  # from the injection to an adapter that listens
+_INJECT_S = 60.0
+_LISTENING = "0A"  # as /proc/net/tcp writes it
+_REQUIREMENT = "debugpy>=1.8"
+
+
+class Unable(Exception):
+    """Why there is nothing to debug, for people."""
+
+
+def main(arguments: List[str]) -> None:
+    """`start SUBPROCESSES ENDPOINTS FILE|-m MODULE ...` or `attach PID`."""
+    action, rest = arguments[0], arguments[1:]
+    try:
+        if action == "attach":
+            sys.stdout.write(json.dumps({"port": attach(int(rest[0]))}) + "\n")
+        else:
+            start(rest[0], rest[1], rest[2:])
+    except Unable as exc:
+        sys.stderr.write("colab-devsync: %s\n" % exc)
+        sys.exit(2)
+
+
+# --- a program from its beginning -----------------------------------------------------
+
+
+def start(subprocesses: str, endpoints: str, target: List[str]) -> None:
+    """Becomes debugpy, which waits for a client, and writes its port to `endpoints`."""
+    target = checked(target)
+    folder = debugpy_folder()
+    os.environ["DEBUGPY_ADAPTER_ENDPOINTS"] = endpoints
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    command = [sys.executable, "-Xfrozen_modules=off", folder]
+    command += ["--listen", "127.0.0.1:0", "--wait-for-client"]
+    command += ["--configure-subProcess", str(subprocesses == "1")]
+    os.execv(sys.executable, command + target)
+
+
+def checked(target: List[str]) -> List[str]:
+    """The target as debugpy takes it. What Python would find wrong only after somebody
+    has attached is said now."""
+    if target[0] == "-m":
+        name = target[1].partition(".")[0]
+        if name in sys.builtin_module_names:
+            return target
+        path = [os.getcwd(), *sys.path]
+        if importlib.machinery.PathFinder.find_spec(name, path) is None:
+            raise Unable("no module %s on the VM" % name)
+        return target
+    path_name = os.path.abspath(target[0])
+    if not os.path.exists(path_name):
+        raise Unable("no file %s on the VM" % path_name)
+    if os.path.isfile(path_name) and not path_name.endswith((".pyc", ".zip", ".pyz")):
+        compiles(path_name)
+    return [path_name, *target[1:]]
+
+
+def compiles(path: str) -> None:
+    with open(path, "rb") as stream:
+        source = stream.read()
+    try:
+        compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
+
+
+# --- debugpy itself -------------------------------------------------------------------
+
+
+def debugpy_folder() -> str:
+    """The interpreter's own, or the private one, which is installed if need be."""
+    spec = importlib.util.find_spec("debugpy")
+    if spec is not None and spec.origin and spec.submodule_search_locations:
+        own = spec.submodule_search_locations[0]
+        if os.path.isfile(os.path.join(own, "__main__.py")):
+            return own
+    private = os.path.join(cache(), "debugpy-%d.%d" % sys.version_info[:2])
+    folder = os.path.join(private, "debugpy")
+    if not os.path.isfile(os.path.join(folder, "__main__.py")):
+        install(private)
+    return folder
+
+
+def cache() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "colab-devsync")
+
+
+def install(private: str) -> None:
+    """The folder is there whole or not at all, however many do this at once."""
+    sys.stderr.write("colab-devsync: installing debugpy on the VM, this once\n")
+    sys.stderr.flush()
+    try:
+        os.makedirs(os.path.dirname(private), exist_ok=True)
+        part = tempfile.mkdtemp(prefix="debugpy-", dir=os.path.dirname(private))
+    except OSError as exc:
+        raise Unable("debugpy cannot be installed on the VM: %s" % exc) from exc
+    try:
+        pip_install(part)
+        try:
+            os.rename(part, private)
+        except OSError as exc:
+            if not os.path.isdir(private):  # else somebody was faster
+                text = "debugpy cannot be installed on the VM: %s" % exc
+                raise Unable(text) from exc
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def pip_install(folder: str) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--target", folder]
+    command += ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
+    # Settings that a user's pip may have and that do not go with --target.
+    env = dict(os.environ, PIP_USER="0", PIP_PREFIX="", PIP_ROOT="")
+    done = subprocess.run(
+        [*command, _REQUIREMENT],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={name: value for name, value in env.items() if value},
+        check=False,
+    )
+    if done.returncode or not os.path.isdir(os.path.join(folder, "debugpy")):
+        words = done.stdout.decode("utf-8", "replace").strip().splitlines()
+        last = "; ".join(line.strip() for line in words[-3:]) or "pip failed"
+        raise Unable("debugpy cannot be installed on the VM: %s" % last)
+
+
+# --- a program that runs already ------------------------------------------------------
+
+
+def attach(pid: int) -> int:
+    """The port of 127.0.0.1 at which debugpy now speaks for the process."""
+    born = check_process(pid)
+    note = os.path.join(cache(), "attached", "%d-%s" % (pid, born))
+    known = noted(note)
+    if known is not None:
+        return known
+    folder = debugpy_folder()
+    port = free_port()
+    os.makedirs(os.path.dirname(note), exist_ok=True)
+    for name in os.listdir(os.path.dirname(note)):
+        if not os.path.exists("/proc/" + name.partition("-")[0]):
+            os.unlink(os.path.join(os.path.dirname(note), name))
+    with open(note, "w", encoding="ascii") as stream:
+        stream.write(str(port))
+    inject(folder, pid, port)
+    deadline = time.monotonic() + _LISTEN_S
+    while not is_listening(port):
+        if time.monotonic() > deadline:
+            raise Unable("process %d did not let the debugger in" % pid)
+        time.sleep(0.02)
+    return port
+
+
+def noted(note: str) -> Optional[int]:
+    """The port of an earlier attachment; debugpy listens in a process only once."""
+    try:
+        with open(note, encoding="ascii") as stream:
+            port = int(stream.read())
+    except (OSError, ValueError):
+        return None
+    return port if is_listening(port) else None
+
+
+def check_process(pid: int) -> str:
+    """When it was started, which with its number is its identity."""
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except OSError:
+        raise Unable("no process %d on the VM" % pid) from None
+    try:
+        program = os.readlink("/proc/%d/exe" % pid)
+        with open("/proc/%d/maps" % pid, "rb") as maps:
+            has_python = b"libpython" in maps.read()
+    except OSError:
+        raise Unable("process %d belongs to another user" % pid) from None
+    if "python" not in os.path.basename(program) and not has_python:
+        raise Unable("process %d is not a Python program but %s" % (pid, program))
+    return fields[19]
+
+
+def inject(folder: str, pid: int, port: int) -> None:
+    by_itself = hasattr(sys, "remote_exec")  # from Python 3.14 on, without gdb
+    if not by_itself and shutil.which("gdb") is None:
+        raise Unable("attaching to a running program needs gdb on the VM")
+    command = [sys.executable, folder, "--listen", "127.0.0.1:%d" % port]
+    try:
+        done = subprocess.run(
+            [*command, "--pid", str(pid)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_INJECT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unable("process %d did not let the debugger in" % pid) from None
+    said = done.stdout.decode("utf-8", "replace")
+    if "ptrace: " in said or "Could not attach to process" in said:
+        raise Unable("the VM does not allow debugging process %d (ptrace)" % pid)
+    if done.returncode:
+        words = said.strip().splitlines()
+        raise Unable("debugpy did not get into process %d: %s" % (pid, words[-1:]))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_listening(port: int) -> bool:
+    """Looked up, not tried: a connection would count as a debugger that attached."""
+    wanted: Dict[str, Any] = {"address": "0100007F:%04X" % port, "state": _LISTENING}
+    with open("/proc/net/tcp", encoding="ascii") as stream:
+        rows = [line.split() for line in stream.readlines()[1:]]
+    return any(
+        row[1] == wanted["address"] and row[3] == wanted["state"] for row in rows
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
