@@ -10,7 +10,20 @@ import click
 
 from .. import __version__
 from ..errors import DevsyncError
-from . import link, mirror, output, programs, project, service
+from . import (
+    debug,
+    forward,
+    link,
+    mirror,
+    output,
+    programs,
+    project,
+    runs,
+    service,
+    shell,
+    ssh_config,
+    tensorboard,
+)
 from .settings import Holder, Settings, StartServer, global_options
 
 INTERRUPTED = 130
@@ -27,7 +40,7 @@ def cli() -> None:
     """Save here, run there: mirrors a Python project to a Colab VM.
 
     Exit codes: 0 ok, 1 other, 2 configuration, 3 link, 4 agent, 5 sync, 6 run, 7 busy;
-    `exec` exits with the program's own code.
+    `run`, `debug`, `attach` and `exec` exit with the program's own code.
     """
 
 
@@ -40,7 +53,17 @@ for _command in (
     mirror.watch,
     mirror.conflicts,
     mirror.resolve,
+    runs.run,
+    runs.runs,
+    runs.attach,
+    runs.logs,
+    runs.stop,
     programs.exec_,
+    debug.debug,
+    tensorboard.tensorboard,
+    forward.forward,
+    shell.shell,
+    ssh_config.ssh_config,
     link.doctor,
     service.daemon,
     service.lsp,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from . import output
+from .runs import summary
 from .settings import current, global_options
 from .talk import Talk
 
@@ -96,10 +98,24 @@ def _describe(status: dict[str, Any]) -> str:
             *_machine(status.get("vm") or {}),
             ("files", f"{status['files']} mirrored, {pending} on the way"),
             ("conflicts", conflicts),
+            ("runs", "\n".join(_runs(status.get("runs", ())))),
+            ("forwards", "\n".join(map(_forward, status.get("forwards", ())))),
             ("problems", "\n".join(problems)),
             ("message", status.get("message") or ""),
         ]
     )
+
+
+def _runs(found: Sequence[dict[str, Any]]) -> list[str]:
+    """What runs now, and what ended last."""
+    ended = [one for one in found if one["state"] != "running"]
+    shown = [one for one in found if one["state"] == "running"] + ended[-1:]
+    return [summary(one) for one in shown]
+
+
+def _forward(forward: dict[str, Any]) -> str:
+    name = f" ({forward['name']})" if forward.get("name") else ""
+    return f"{forward['url']} leads to port {forward['remotePort']}{name}"
 
 
 def _machine(vm: dict[str, Any]) -> list[tuple[str, str]]:

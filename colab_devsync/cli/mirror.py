@@ -132,6 +132,9 @@ class _Events:
         if method == "colabDevsync/mirrored":
             took = f"{params['ms']:.0f} ms"
             return f"{params['path']}  {output.size(params['bytes'])} in {took}"
+        if method == "colabDevsync/run":
+            code = f" with {params['exitCode']}" if "exitCode" in params else ""
+            return f"{params['run']}  {params['state']}{code}"
         if method != "colabDevsync/status":
             return ""
         parts = [params["link"], params.get("message") or ""]

@@ -48,6 +48,11 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """For good: something else is printed from now on. Idempotent."""
+        self._wanted = False
         if self._bar is not None:
             self._bar.stop()
 

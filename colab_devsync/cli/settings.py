@@ -40,6 +40,11 @@ class Settings:
         """Where the search for the project begins."""
         return self.project or Path(os.getcwd())
 
+    @property
+    def profile_name(self) -> str | None:
+        """The option's, else the environment's."""
+        return self.profile or os.environ.get("COLAB_DEVSYNC_PROFILE") or None
+
 
 class Holder:
     """click hands values to callbacks one by one; this collects them."""

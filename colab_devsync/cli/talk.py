@@ -50,7 +50,7 @@ class Talk:
 
     def __enter__(self) -> Talk:
         options = {
-            "profile": _profile(self.settings),
+            "profile": self.settings.profile_name,
             "verbose": self.settings.verbose,
             "autoConnect": False,
         }
@@ -81,6 +81,15 @@ class Talk:
         """A short command's result, or a long one's `started`."""
         return self._execute(name, {"folder": self.folder, **arguments})
 
+    def send(self, name: str, **arguments: Any) -> None:
+        """A command in the project whose answer nobody waits for."""
+        params = _command(name, {"folder": self.folder, **arguments})
+        self.client.send_request("workspace/executeCommand", params)
+
+    def execute(self, name: str, **arguments: Any) -> Any:
+        """A command that is not about the project."""
+        return self._execute(name, arguments)
+
     def job(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Runs a long command in the project to its end. ctrl-C cancels it there."""
         started = self.in_project(name, **arguments)
@@ -103,11 +112,10 @@ class Talk:
         return result
 
     def _execute(self, name: str, argument: dict[str, Any]) -> Any:
-        params = {"command": f"devsync.{name}", "arguments": [argument]}
-        return self.client.request("workspace/executeCommand", params)
+        return self.client.request("workspace/executeCommand", _command(name, argument))
 
     def _connect(self) -> Client:
-        profile = _profile(self.settings)
+        profile = self.settings.profile_name
         if self.settings.in_process:
             if self.settings.start_server is None:
                 raise DevsyncError("This program has no server of its own to run.")
@@ -121,8 +129,8 @@ class Talk:
         self._notified(method, params)
 
 
-def _profile(settings: Settings) -> str | None:
-    return settings.profile or os.environ.get("COLAB_DEVSYNC_PROFILE") or None
+def _command(name: str, argument: dict[str, Any]) -> dict[str, Any]:
+    return {"command": f"devsync.{name}", "arguments": [argument]}
 
 
 def _asked(method: str, params: Any) -> Any:

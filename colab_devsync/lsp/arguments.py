@@ -12,7 +12,13 @@ from typing import Any
 
 from ..errors import DevsyncError
 
-_NAMES = {str: "a string", bool: "true or false", int: "a number", list: "a list"}
+_NAMES = {
+    str: "a string",
+    bool: "true or false",
+    int: "a number",
+    list: "a list",
+    dict: "an object",
+}
 
 
 class BadArguments(DevsyncError):

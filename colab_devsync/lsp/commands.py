@@ -16,7 +16,15 @@ from pygls.exceptions import JsonRpcInvalidParams
 
 from ..daemon import scaffold
 from ..daemon.projects import find_root
-from . import operations, protocol
+from . import (
+    debug_commands,
+    forward_commands,
+    operations,
+    protocol,
+    run_commands,
+    shell_commands,
+    ssh_commands,
+)
 from .arguments import BadArguments, Key, parse
 from .bridge import settle
 from .command import FOLDER, Answer, Arguments, Command
@@ -129,15 +137,21 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "devsync.doctor": Command(run=doctor),
     "devsync.cancel": Command({"job": Key(str, required=True)}, run=cancel),
+    **debug_commands.COMMANDS,
+    **forward_commands.COMMANDS,
+    **run_commands.COMMANDS,
+    **shell_commands.COMMANDS,
+    **ssh_commands.COMMANDS,
 }
 
 
 def register(server: DevsyncServer) -> None:
     for name, command in COMMANDS.items():
-        server.command(name)(_handler(name, command))
+        server.command(name)(handler(name, command))
 
 
-def _handler(name: str, command: Command) -> Callable[..., Any]:
+def handler(name: str, command: Command) -> Callable[..., Any]:
+    """For a command, and for a request of our own."""
     # `*args`: pygls counts named parameters and refuses VS Code's additional ones.
     def now(ls: DevsyncServer, *args: Any) -> Any:
         assert command.run is not None

@@ -1,7 +1,7 @@
 """What one client sees in its problems view. On the loop.
 
-Three sources (the configuration's text, conflicts, problems of the mirror) meet in one
-list per file, because publishing replaces everything a file had before.
+Four sources (the configuration's text, conflicts, problems of the mirror, failures of
+runs) meet in one list per file, because publishing replaces all that a file had before.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pygls import uris
 
 from ..core.config import CONFIG_NAME, ConfigProblem, check_config
 from ..core.events import Conflict, Problem
+from ..core.failures import Failure, Related
 
 if TYPE_CHECKING:
     from .server import DevsyncServer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SOURCE = "colab-devsync"
 CONFLICT = "conflict"
 """The diagnostic code that code actions look for."""
+TRACEBACK = "traceback"
 
 _SEVERITY = {
     "error": types.DiagnosticSeverity.Error,
@@ -73,6 +75,14 @@ class Diagnostics:
             uri = _uri(root, problem.path or CONFIG_NAME)
             found[uri].append(_problem_diagnostic(problem))
         self._set(f"problems {root}", found)
+
+    def show_failures(self, root: Path, failures: Iterable[Failure]) -> None:
+        """Where the newest run failed."""
+        found: dict[str, list[types.Diagnostic]] = defaultdict(list)
+        for failure in failures:
+            uri = _uri(root, failure.path)
+            found[uri].append(_failure_diagnostic(root, failure))
+        self._set(f"failures {root}", found)
 
     def _set(self, source: str, found: ByUri) -> None:
         touched = {*self._sources.get(source, {}), *found}
@@ -150,6 +160,27 @@ def _problem_diagnostic(problem: Problem) -> types.Diagnostic:
         severity=_SEVERITY[problem.severity],
         source=SOURCE,
     )
+
+
+def _failure_diagnostic(root: Path, failure: Failure) -> types.Diagnostic:
+    return types.Diagnostic(
+        range=_whole_line(failure.line),
+        message=failure.message,
+        severity=types.DiagnosticSeverity.Error,
+        code=TRACEBACK,
+        source=SOURCE,
+        related_information=[_related(root, one) for one in failure.related] or None,
+    )
+
+
+def _related(root: Path, related: Related) -> types.DiagnosticRelatedInformation:
+    place = types.Location(_uri(root, related.path), _whole_line(related.line))
+    return types.DiagnosticRelatedInformation(place, related.message)
+
+
+def _whole_line(line: int) -> types.Range:
+    """`line` counts from 1. Clients cut at the line's end."""
+    return types.Range(types.Position(line - 1, 0), types.Position(line - 1, 1000))
 
 
 def _unreadable(error: Exception) -> types.Diagnostic:

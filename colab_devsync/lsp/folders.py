@@ -16,9 +16,11 @@ from ..core.config import CONFIG_NAME
 from ..core.events import (
     ConflictsChanged,
     Event,
+    FailuresChanged,
     Mirrored,
     ProblemsChanged,
     Question,
+    RunChanged,
     Status,
     StatusChanged,
 )
@@ -68,6 +70,8 @@ class Folders:
 
     def open(self, root: Path) -> Project:
         project = self._ls.hub.open(root, self._ls.options.profile, self)
+        if root not in self._open:
+            self._ls.diagnostics.show_failures(root, project.session.failures.shown)
         self._open[root] = project
         return project
 
@@ -156,7 +160,7 @@ class Folders:
     # --- hub listener -------------------------------------------------------------
 
     def on_event(self, project: Project, event: Event) -> None:
-        root = self._name(project)
+        root = self.name(project)
         match event:
             case StatusChanged(status):
                 self._ls.tell(protocol.STATUS, self.status(project, status))
@@ -167,12 +171,16 @@ class Folders:
                 self._ls.diagnostics.show_conflicts(Path(root), conflicts)
             case ProblemsChanged(problems):
                 self._ls.diagnostics.show_problems(Path(root), problems)
+            case RunChanged(run):
+                self._ls.runs.changed(project, run)
+            case FailuresChanged(failures):
+                self._ls.diagnostics.show_failures(Path(root), failures)
 
     def status(self, project: Project, status: Status) -> dict[str, Any]:
         """A status for this client."""
-        return {**status.as_json(), "folder": self._name(project)}
+        return {**status.as_json(), "folder": self.name(project)}
 
-    def _name(self, project: Project) -> str:
+    def name(self, project: Project) -> str:
         """The root as this client calls it; the hub's has symbolic links resolved."""
         for root, known in self._open.items():
             if known is project:

@@ -27,7 +27,10 @@ WAIT: Final = "colabDevsync/wait"
 EXEC: Final = "colabDevsync/exec"
 INPUT: Final = "colabDevsync/input"
 SIGNAL: Final = "colabDevsync/signal"
+RESIZE: Final = "colabDevsync/resize"
 DAEMON: Final = "colabDevsync/daemon"
+ATTACH: Final = "colabDevsync/attach"
+DETACH: Final = "colabDevsync/detach"
 
 FAILED_CODE: Final = -32000
 """JSON-RPC code of every expected failure; `data` is an ErrorBody."""
@@ -85,12 +88,26 @@ class OutputBody(TypedDict):
     text: str
 
 
-class RunBody(TypedDict, total=False):
-    """The state of a program on the VM."""
+class RunOutputBody(OutputBody, total=False):
+    """Of a run, whose name is unique in its project only."""
 
+    folder: str
+
+
+class RunBody(TypedDict, total=False):
+    """The state of a program on the VM. `attached` is true while this client gets its
+    output and false once, after the last of it. `error` says why that came early."""
+
+    folder: str
     run: str
-    state: Literal["starting", "running", "exited", "failed"]
+    state: Literal["starting", "running", "exited", "failed", "lost"]
     exitCode: int
+    kind: str
+    pid: int
+    signal: str
+    message: str
+    attached: bool
+    error: ErrorBody
 
 
 class ExecStarted(TypedDict):

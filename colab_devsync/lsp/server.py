@@ -34,6 +34,7 @@ from .folders import Folders
 from .jobs import Jobs
 from .processes import Processes
 from .protocol import CLI_NAME, ErrorBody
+from .runs import Runs
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ class DevsyncServer(LanguageServer):
         self.jobs = Jobs(self)
         self.folders = Folders(self)
         self.processes = Processes(self)
+        self.runs = Runs(self)
         self.diagnostics = Diagnostics(self)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -161,6 +163,7 @@ class DevsyncServer(LanguageServer):
         self._closed = True
         self.protocol.cancel_requests()
         self.hub.leave(self.folders)
+        self.runs.close()
         await self.jobs.cancel_all()
         for task in tuple(self._tasks):
             task.cancel()
