@@ -1,0 +1,54 @@
+"""Composes a session's status out of its parts. No state, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ..core.events import Problem, Status
+from .forwards import Forwards
+from .mirror import Mirror
+from .reach import Reach
+from .runs import Runs
+
+
+def compose(
+    root: Path, profile: str | None, reach: Reach, mirror: Mirror | None
+) -> Status:
+    """On the engine thread."""
+    found = Status(
+        folder=str(root),
+        name=reach.config.name if reach.config else root.name,
+        link=reach.state,
+        target=reach.label,
+        profile=profile,
+        rtt_ms=reach.rtt_ms,
+        vm=reach.uplink.vm if reach.uplink else None,
+        message=reach.message,
+    )
+    if mirror is None:
+        return found
+    return replace(
+        found,
+        pending=mirror.pending(),
+        files=len(mirror.store.known),
+        conflicts=len(mirror.conflicts),
+        problems=tuple(mirror.all_problems()),
+    )
+
+
+def with_more(
+    status: Status,
+    problems: Iterable[Problem | None],
+    runs: Runs,
+    forwards: Forwards,
+) -> Status:
+    """What runs and is open besides, and their problems."""
+    more = tuple(one for one in problems if one is not None)
+    return replace(
+        status,
+        runs=runs.snapshot,
+        forwards=forwards.snapshot,
+        problems=(*status.problems, *more, *forwards.problems),
+    )
