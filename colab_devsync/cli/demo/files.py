@@ -1,77 +1,24 @@
-"""`colab-devsync demo`: the main job from end to end, against the embedded sandbox.
-
-Runs on the calling thread, through the same daemon and the same messages that editors
-use, with a daemon and folders of its own: the user's stay as they are. Leaves nothing.
-"""
+"""The demo's steps about files: first mirror, an edit, a conflict, a broken line."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import json
-import os
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-from rich.table import Table
 
-from ..errors import DevsyncError
-from .demo_vm import DemoVm
+from ...errors import DevsyncError
+from .stage import Demo, silent
 
-EXAMPLE = Path(__file__).parent / "demo_project"
-FRAMES, FRAME_BYTES = 200, 24_000
 LARGE_BYTES = 8_000_000  # the example's `drop_after` is in the middle of it
 DIGEST = (
     "import hashlib, sys; "
     "print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())"
 )
-
-
-@dataclass
-class Demo:
-    """What the steps share, and what they measured."""
-
-    console: Console
-    project: Path
-    vm: DemoVm
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
-    step: int = 0
-
-    def title(self, text: str) -> None:
-        self.step += 1
-        self.console.print(f"\n[bold]{self.step}. {text}[/bold]")
-
-    def say(self, text: str) -> None:
-        self.console.print(f"   {text}", highlight=False, markup=False)
-
-    def record(self, step: str, value: str, note: str) -> None:
-        self.rows.append((step, value, note))
-
-
-def run(console: Console | None = None) -> int:
-    """0, or an exception that says which step failed."""
-    console = console or Console(soft_wrap=True)
-    began = time.perf_counter()
-    console.print("The main job of colab-devsync, on this machine alone: the VM is a")
-    console.print("folder behind a real SSH server, 40 ms away. No network is used.")
-    with own_folders() as folder:
-        project = folder / "segmentation"
-        copy_example(project)
-        with DemoVm(project) as vm:
-            demo = Demo(console, project, vm)
-            for step in STEPS:
-                step(demo)
-            summary(demo, time.perf_counter() - began)
-    return 0
 
 
 def mirror(demo: Demo) -> None:
@@ -111,22 +58,12 @@ def edit(demo: Demo) -> None:
     demo.record("saved edit on the VM", f"{ms:.0f} ms", f"RTT {rtt:.0f} ms")
 
 
-def train(demo: Demo) -> None:
-    demo.title("exec: train.py runs on the VM, its output as it comes")
-    began = time.perf_counter()
-    lines = demo.vm.exec([sys.executable, "train.py"], demo.say)
-    seconds = time.perf_counter() - began
-    if not any("learning rate 0.2," in line for line in lines):
-        raise DevsyncError("The VM ran something else than what was saved.")
-    demo.record("exec train.py", f"{seconds:.2f} s", "with the edit: rate 0.2")
-
-
 def conflict(demo: Demo) -> None:
     demo.title("Somebody edits metrics.py on the VM; you save it here too")
     name = "segmentation/metrics.py"
     path = demo.project / name
     theirs = f"open({name!r}, 'a').write('\\n# tuned on the VM\\n')"
-    demo.vm.exec([sys.executable, "-c", theirs], _silent)
+    demo.vm.exec([sys.executable, "-c", theirs], silent)
     path.write_text(path.read_text(encoding="utf-8") + "\n# tuned here\n", "utf-8")
     began = time.perf_counter()
     demo.vm.save(path)
@@ -167,28 +104,11 @@ def outage(demo: Demo) -> None:
     demo.vm.wait_mirrored({large, small})
     seconds = time.perf_counter() - broken
     demo.say(f"reconnected by itself; both files are there after {seconds:.2f} s")
-    (digest,) = demo.vm.exec([sys.executable, "-c", DIGEST, large], _silent)
+    (digest,) = demo.vm.exec([sys.executable, "-c", DIGEST, large], silent)
     if digest != hashlib.sha256(content).hexdigest():
         raise DevsyncError("The VM's copy of the large file differs.")
     demo.say(f"its {LARGE_BYTES / 1e6:.0f} MB are the same there (SHA-256 compared)")
     demo.record("healed after the break", f"{seconds:.2f} s", "both saves delivered")
-
-
-STEPS: tuple[Callable[[Demo], None], ...] = (mirror, edit, train, conflict, outage)
-
-
-def summary(demo: Demo, seconds: float) -> None:
-    # ASCII and no colours: it is meant to be pasted.
-    from rich import box
-
-    table = Table(box=box.ASCII2, title=f"demo: all done in {seconds:.1f} s")
-    table.add_column("step")
-    table.add_column("took", justify="right")
-    table.add_column("")
-    for row in demo.rows:
-        table.add_row(*row)
-    demo.console.print()
-    demo.console.print(table)
 
 
 def changed_lines(mine: str, theirs: str) -> list[str]:
@@ -197,40 +117,3 @@ def changed_lines(mine: str, theirs: str) -> list[str]:
         mine.splitlines(), theirs.splitlines(), "here", "on the VM", lineterm="", n=0
     )
     return [line for line in diff if not line.startswith("@@")]
-
-
-def copy_example(project: Path) -> None:
-    """The packaged example, this Python as the VM's, and 200 made-up frames."""
-    shutil.copytree(
-        EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__", "checkpoints")
-    )
-    config = project / ".colabremote.toml"
-    text = config.read_text(encoding="utf-8")
-    # A JSON string is a TOML string too, backslashes of Windows paths included.
-    config.write_text(text.replace('"python3"', json.dumps(sys.executable)), "utf-8")
-    frames, rng = project / "data" / "frames", Random(1)
-    frames.mkdir()
-    for number in range(FRAMES):
-        row = rng.randbytes(FRAME_BYTES // 8)
-        (frames / f"{number:04d}.ppm").write_bytes(b"P6 100 80 255\n" + row * 8)
-
-
-def _silent(line: str) -> None:
-    """For output that is only looked at."""
-
-
-@contextmanager
-def own_folders() -> Iterator[Path]:
-    """A temporary folder; state, cache and socket of this process go there."""
-    names = ("RUNTIME", "STATE", "CACHE")
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="demo", ignore_cleanup_errors=True) as made:
-        folder = Path(made).resolve()
-        try:
-            for name in names:
-                os.environ[f"COLAB_DEVSYNC_{name}_DIR"] = str(folder / name.lower())
-            os.environ.pop("COLAB_DEVSYNC_PROFILE", None)
-            yield folder
-        finally:
-            os.environ.clear()
-            os.environ.update(before)

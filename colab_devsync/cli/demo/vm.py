@@ -14,12 +14,12 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
-from ..daemon.address import current_address
-from ..daemon.client import DaemonGone
-from ..daemon.lock import FileLock
-from ..errors import DevsyncError
-from .settings import Settings
-from .talk import Talk
+from ...daemon.address import current_address
+from ...daemon.client import DaemonGone
+from ...daemon.lock import FileLock
+from ...errors import DevsyncError
+from ..settings import Settings
+from ..talk import Talk
 
 JSON = dict[str, Any]
 Listen = Callable[[str, JSON], None]
@@ -78,24 +78,38 @@ class DemoVm:
 
     def exec(self, argv: list[str], on_line: Callable[[str], None]) -> list[str]:
         """Runs it on the VM; its lines, each also given to `on_line` as it comes."""
+        lines = _Lines(on_line)
         params = {"folder": str(self.project), "argv": argv}
-        text, lines = "", []
+        started = self._talk.client.send_request("colabDevsync/exec", params)
+        job = self._run(started, lines.listen)["job"]
+        _check(argv, self._finish(job, lines.listen)["exitCode"])
+        return lines.whole
+
+    def run(self, on_line: Callable[[str], None], **what: Any) -> list[str]:
+        """The same as a run, which would go on without us."""
+        lines = _Lines(on_line)
+        ended: Future[JSON] = Future()
 
         def listen(method: str, body: JSON) -> None:
-            nonlocal text
-            if method != "colabDevsync/output":
-                return
-            *done, text = (text + body["text"]).split("\n")
-            for line in done:
-                lines.append(line)
-                on_line(line)
+            lines.listen(method, body)
+            if method == "colabDevsync/run" and body["state"] != "running":
+                ended.set_result(body)
 
-        started = self._talk.client.send_request("colabDevsync/exec", params)
-        job = self._run(started, listen)["job"]
-        code = self._finish(job, listen)["exitCode"]
-        if code != 0:
-            raise DevsyncError(f"`{' '.join(argv)}` exited with {code} on the VM.")
-        return lines
+        self._finish(self.command("run", **what)["job"], listen)
+        _check([str(what)], self._run(ended, listen).get("exitCode"))
+        return lines.whole
+
+    def start(self, until: Callable[[str], bool], **what: Any) -> str:
+        """Starts a run and leaves it; the first line for which `until` is true."""
+        found: Future[str] = Future()
+
+        def on_line(line: str) -> None:
+            if not found.done() and until(line):
+                found.set_result(line)
+
+        lines = _Lines(on_line)
+        self._finish(self.command("run", **what)["job"], lines.listen)
+        return str(self._run(found, lines.listen))
 
     def save(self, path: Path) -> None:
         """What an editor says after it has written a file."""
@@ -149,6 +163,28 @@ class DemoVm:
         if not self._over.wait(LIMIT_S):
             self._awaited.cancel()
             self._talk.client.close()
+
+
+class _Lines:
+    """Output cut into lines."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self.whole: list[str] = []
+        self._on_line = on_line
+        self._rest = ""
+
+    def listen(self, method: str, body: JSON) -> None:
+        if method != "colabDevsync/output":
+            return
+        *done, self._rest = (self._rest + body["text"]).split("\n")
+        for line in done:
+            self.whole.append(line)
+            self._on_line(line)
+
+
+def _check(argv: list[str], code: int | None) -> None:
+    if code != 0:
+        raise DevsyncError(f"`{' '.join(argv)}` exited with {code} on the VM.")
 
 
 def _wait_until_ended() -> None:

@@ -1,0 +1,43 @@
+"""`colab-devsync demo`: the main job from end to end, against the embedded sandbox.
+
+Runs on the calling thread, through the same daemon and the same messages that editors
+use, with a daemon and folders of its own: the user's stay as they are. Leaves nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+
+from . import files, programs
+from .stage import Demo, copy_example, own_folders, summary
+from .vm import DemoVm
+
+STEPS: tuple[Callable[[Demo], None], ...] = (
+    files.mirror,
+    files.edit,
+    programs.train,
+    programs.debug,
+    programs.board,
+    files.conflict,
+    files.outage,
+)
+
+
+def run(console: Console | None = None) -> int:
+    """0, or an exception that says which step failed."""
+    console = console or Console(soft_wrap=True)
+    began = time.perf_counter()
+    console.print("The main job of colab-devsync, on this machine alone: the VM is a")
+    console.print("folder behind a real SSH server, 40 ms away. No account is needed.")
+    with own_folders() as folder:
+        project = folder / "segmentation"
+        copy_example(project)
+        with DemoVm(project) as vm:
+            demo = Demo(console, project, vm)
+            for step in STEPS:
+                step(demo)
+            summary(demo, time.perf_counter() - began)
+    return 0
