@@ -12,7 +12,17 @@ from pathlib import Path
 from .competitors import SAVERS
 from .gate import gate
 from .report import Failure, Result, line, write
-from .rows import Effort, Row, daemon_costs, large_file, outage, saves, whole_tree
+from .rows import (
+    Effort,
+    Row,
+    daemon_costs,
+    forwards,
+    large_file,
+    outage,
+    programs,
+    saves,
+    whole_tree,
+)
 from .world import World
 
 RESULTS = Path(__file__).parent / "results"
@@ -27,6 +37,13 @@ ROWS = (
     Row("per-save", daemon_costs.per_save, at=(0,)),
     Row("idle", daemon_costs.idle, at=(0,)),
     Row("start-up", daemon_costs.start_up, at=(0,)),
+    Row("forward-echo", forwards.echo, at=(0, 50)),
+    Row("forward-download", forwards.download, at=(50,)),
+    Row("forward-save", forwards.save_during, at=(0, 50)),
+    Row("run", programs.first_line),
+    Row("attach", programs.reattach),
+    Row("flood", programs.save_during_flood, at=(0, 50)),
+    Row("debug", programs.debugger),
     Row("outage", outage.silent_drop, at=(100,)),
 )
 
@@ -67,9 +84,9 @@ def _name_the_missing() -> None:
         ("initial", [p for p in ("rsync", "zstd") if shutil.which(p) is None]),
         *((saver.name, saver.missing()) for saver in SAVERS),
     ]
-    for name, programs in needed:
-        if programs:
-            print(f"left out: {name} (not installed: {', '.join(programs)})")
+    for name, missing in needed:
+        if missing:
+            print(f"left out: {name} (not installed: {', '.join(missing)})")
 
 
 def _numbers(text: str) -> list[int]:
