@@ -62,6 +62,21 @@ def test_a_folder_moved_in_arrives(watched: Project, tmp_path: Path) -> None:
         watched.wait_arrived(f"inside/sub/{number}.py")
 
 
+def test_a_whole_tree_moved_in_arrives_and_is_not_told_file_by_file(
+    watched: Project, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for number in range(150):
+        (outside / f"{number}.py").write_text(f"{number}\n")
+    outside.rename(watched.root / "inside")
+    for number in range(150):
+        watched.wait_arrived(f"inside/{number}.py")
+    watched.save("inside/7.py", "saved\n")
+    watched.wait(lambda: watched.log.mirrored("inside/7.py"), "the save is told")
+    assert len(watched.log.mirrored()) == 1
+
+
 def test_a_folder_moved_out_is_gone_there(watched: Project, tmp_path: Path) -> None:
     (watched.root / "pkg").rename(tmp_path / "elsewhere")
     watched.wait_gone("pkg")
