@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -213,6 +216,16 @@ def test_openssh_works_as_a_client(server: ServerProcess) -> None:
     key = ("-i", str(server.client_key))
     done = openssh(server, *key, command="head -c 3; exit 3", stdin="abcdef")
     assert (done.returncode, done.stdout, done.stderr) == (3, "abc", "")
+
+
+def test_clients_that_are_gone_at_once_do_no_harm(server: ServerProcess) -> None:
+    key = ("-i", str(server.client_key))
+    pid = int(openssh(server, *key, command="echo $PPID").stdout)
+    os.kill(pid, signal.SIGSTOP)  # so that it takes the connection after its end
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    os.kill(pid, signal.SIGCONT)
+    assert openssh(server, *key, command="echo in").stdout == "in\n"
 
 
 def test_strangers_are_not_let_in(server: ServerProcess, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Program:
         return self._launch.terminal
 
     def start(self) -> bool:
+        """Starts it; nothing is sent before `begin`. False if that is not possible."""
         launch, terminal = self._launch, self._launch.terminal
         argv: Sequence[str | bytes] = [_shell()]
         if launch.command is not None:
@@ -77,9 +78,13 @@ class Program:
             if terminal is not None:
                 terminal.close()
             return False  # the VM folder is gone, or a NUL in the command
-        streams: Streams = terminal or Pipes(self._process)
-        spawn("program", self._run, self._process, streams)
         return True
+
+    def begin(self) -> None:
+        """The client knows that it has started, and may be told how it ends."""
+        assert self._process is not None
+        streams: Streams = self.terminal or Pipes(self._process)
+        spawn("program", self._run, self._process, streams)
 
     def signal(self, number: int) -> None:
         """To its process group; nothing happens if it has ended."""

@@ -73,8 +73,8 @@ class SandboxServer:
 
     def _accept(self) -> None:
         while True:
-            sock, _ = self._listener.accept()
-            session = _Session(self._vm, self._client_key, _connection(sock))
+            sock, client = self._listener.accept()
+            session = _Session(self._vm, self._client_key, _connection(client, sock))
             self._sessions.add(session)
             spawn("connection", self._serve, sock, session)
 
@@ -95,23 +95,25 @@ class SandboxServer:
             session.end_programs()
 
 
-def _connection(sock: socket.socket) -> str:
-    """SSH_CONNECTION, as sshd words it: from where, and where it was taken."""
-    client, server = sock.getpeername(), sock.getsockname()
+def _connection(client: tuple[str, int], sock: socket.socket) -> str:
+    """SSH_CONNECTION, as sshd words it: from where, and where it was taken. The client
+    may have gone again, so `sock` is not asked for it."""
+    server = sock.getsockname()
     return f"{client[0]} {client[1]} {server[0]} {server[1]}"
 
 
 def _on_request(channel: paramiko.Channel, m: Message) -> None:
     """paramiko's, and `signal`, which it does not know."""
+    session = channel.get_transport().server_object
+    assert isinstance(session, _Session)
     start = m.packet.tell()
     if m.get_text() == "signal":
         m.get_boolean()  # wants no reply
-        transport = channel.get_transport()
-        assert isinstance(transport.server_object, _Session)
-        transport.server_object.signal(channel, m.get_text())
+        session.signal(channel, m.get_text())
         return
     m.packet.seek(start)
     channel._handle_request(m)  # type: ignore[attr-defined]
+    session.begin_programs()
 
 
 class _ServerTransport(RobustTransport):
@@ -138,6 +140,7 @@ class _Session(paramiko.ServerInterface):
         self._connection = connection
         self._dialled: dict[int, socket.socket] = {}
         self._programs: set[Program] = set()
+        self._fresh: list[Program] = []  # started, but the client was not told yet
         self._wishes: dict[int, _Wishes] = {}
         self._started: set[int] = set()  # channels whose `exec` was faster than we
         self._waiting: dict[int, paramiko.Channel] = {}  # strong: paramiko's is weak
@@ -149,6 +152,12 @@ class _Session(paramiko.ServerInterface):
             splice(channel, sock)
         elif channel.get_id() not in self._started:
             self._waiting[channel.get_id()] = channel
+
+    def begin_programs(self) -> None:
+        """The answer has gone out: a program's end must not overtake it."""
+        fresh, self._fresh = self._fresh, []
+        for program in fresh:
+            program.begin()
 
     def end_programs(self) -> None:
         for program in list(self._programs):
@@ -264,11 +273,11 @@ class _Session(paramiko.ServerInterface):
         }
         launch = Launch(self._vm, env, command, wishes.terminal)
         program = Program(channel, launch, on_end=self._ended)
+        if not program.start():
+            return False
         self._programs.add(program)
-        if program.start():
-            return True
-        self._programs.discard(program)
-        return False
+        self._fresh.append(program)
+        return True
 
     def _wishes_of(self, channel: paramiko.Channel) -> _Wishes:
         return self._wishes.setdefault(channel.get_id(), _Wishes())
