@@ -37,6 +37,7 @@ from ..errors import (
 )
 from ..link.base import Connection, ExecStream
 from .client import AgentClient, Reply
+from .lean import lean
 
 _MAX_NOISE = 64 << 10
 _QUOTED = 500
@@ -84,7 +85,7 @@ class Hello:
 def payload() -> bytes:
     """The agent's sources as they travel: length, then zlib."""
     sources = {
-        path.name.removesuffix(".py"): path.read_text(encoding="utf-8")
+        path.name.removesuffix(".py"): lean(path.read_text(encoding="utf-8"))
         for path in resources.files(agent).iterdir()
         if path.name.endswith(".py")
     }

@@ -290,4 +290,5 @@ def test_no_sign_of_anything_is_the_link() -> None:
 
 def test_the_agent_is_small() -> None:
     assert int(payload()[:10]) == len(payload()) - 10
-    assert len(payload()) <= 32 << 10
+    # A new TCP connection carries this much in three flights.
+    assert len(payload()) <= 43_800

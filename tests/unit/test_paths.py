@@ -66,10 +66,9 @@ def test_the_local_side_needs_no_posix_modules() -> None:
         "import sys; sys.modules.update(dict.fromkeys(['fcntl', 'pwd', 'resource']));"
         "from colab_devsync.agent import delta, hashing, paths, wire;"
         "from colab_devsync.remote import bootstrap, client, liveness;"
-        "print(len(bootstrap.payload()))"
+        "bootstrap.payload()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) <= 32 << 10
