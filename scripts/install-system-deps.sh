@@ -8,6 +8,7 @@ PATH=$PATH:/usr/sbin:/sbin
 # program=package; the first list is what the tests need
 needed="sshd=openssh-server ssh=openssh-client rsync=rsync git=git setpriv=util-linux"
 needed="$needed zsh=zsh fish=fish tcsh=tcsh" # login shells that agents start in
+needed="$needed gdb=gdb" # lets debuggers into running programs
 optional=
 if [ "${1:-}" = bench ]; then
   optional="zstd=zstd unison=unison lsyncd=lsyncd"

@@ -17,15 +17,20 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from typing import List, Optional, Set
+
+assert sys.platform != "win32"  # runs on the VM only
 
 _LISTEN_S = 20.0  # from the injection to an adapter that listens
 _INJECT_S = 60.0
-_LISTENING = "0A"  # as /proc/net/tcp writes it
+_LISTENING, _ESTABLISHED = "0A", "01"  # as /proc/net/tcp writes it
+_LOOK_S = 0.5  # between looks whether the program is alive
+_LEAVE_S = 3.0  # for the adapter to end by itself
 _REQUIREMENT = "debugpy>=1.8"
 
 
@@ -58,6 +63,8 @@ def start(subprocesses: str, endpoints: str, target: List[str]) -> None:
     command = [sys.executable, "-Xfrozen_modules=off", folder]
     command += ["--listen", "127.0.0.1:0", "--wait-for-client"]
     command += ["--configure-subProcess", str(subprocesses == "1")]
+    if os.path.isdir("/proc/self"):
+        watch_adapter(endpoints)
     os.execv(sys.executable, command + target)
 
 
@@ -240,12 +247,86 @@ def free_port() -> int:
 
 def is_listening(port: int) -> bool:
     """Looked up, not tried: a connection would count as a debugger that attached."""
-    wanted: Dict[str, Any] = {"address": "0100007F:%04X" % port, "state": _LISTENING}
+    return _LISTENING in states(port)
+
+
+def states(port: int) -> Set[str]:
+    """Of all connections of this port of 127.0.0.1."""
+    address = "0100007F:%04X" % port
     with open("/proc/net/tcp", encoding="ascii") as stream:
-        rows = [line.split() for line in stream.readlines()[1:]]
-    return any(
-        row[1] == wanted["address"] and row[3] == wanted["state"] for row in rows
-    )
+        rows = [line.split() for line in stream]
+    return {row[3] for row in rows if row[1] == address}
+
+
+# --- when all is over -----------------------------------------------------------------
+
+
+def watch_adapter(endpoints: str) -> None:
+    """Leaves a process behind that sees to it that debugpy's adapter ends with the
+    program: it is a process of its own, and waits for ever for a program that was
+    killed before it had called it."""
+    program = os.getpid()
+    if os.fork():
+        os.wait()
+        return
+    os.setsid()  # a stop of the program's group is none of its business
+    if os.fork():
+        os._exit(0)
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(nothing, stream)
+        while is_alive(program):
+            time.sleep(_LOOK_S)
+        if not adapter_leaves(endpoints):
+            end_adapter(endpoints)
+    finally:
+        os._exit(0)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it runs as somebody else now
+    return True
+
+
+def adapter_leaves(endpoints: str) -> bool:
+    """Its file goes with it. A client may still be reading the last messages."""
+    until = time.monotonic() + _LEAVE_S
+    while os.path.exists(endpoints):
+        now = time.monotonic()
+        if now > until:
+            return False
+        if _ESTABLISHED in states(port_of(endpoints)):
+            until = now + _LEAVE_S
+        time.sleep(_LOOK_S)
+    return True
+
+
+def port_of(endpoints: str) -> int:
+    try:
+        with open(endpoints, encoding="utf-8") as stream:
+            return int(json.load(stream)["client"]["port"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+
+
+def end_adapter(endpoints: str) -> None:
+    mark = b"DEBUGPY_ADAPTER_ENDPOINTS=" + os.fsencode(endpoints)
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/environ" % name, "rb") as stream:
+                is_its = mark in stream.read().split(b"\0")
+            with open("/proc/%s/cmdline" % name, "rb") as stream:
+                is_adapter = b"adapter\0--for-server" in stream.read()
+            if is_its and is_adapter:
+                os.kill(int(name), signal.SIGTERM)
+        except OSError:
+            continue  # not ours, or gone
 
 
 if __name__ == "__main__":

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     Json = Dict[str, Any]
 
 _GRACE_S = (5.0, 5.0)  # from INT to TERM, from TERM to KILL
-_GROUP_S = 0.05  # between looks whether the program's group has gone
-_PORT_S = 0.05  # between looks for the port
+_LOOK_S = 0.05  # between looks for the port, or whether the group has gone
 _IDLE_S = 0.5  # between looks for a connection
 _TAIL = 4096  # bytes of output looked at twice, as a match may come in pieces
 _PIECE = 1 << 20
@@ -177,7 +176,7 @@ class Stop:
     def finish(self) -> None:
         """The program has ended: the rest of its group goes the same way."""
         while tell_group(self._pid, 0) and self._steps:
-            time.sleep(_GROUP_S)
+            time.sleep(_LOOK_S)
             self.step()
 
 
@@ -215,7 +214,7 @@ class Port:
             self._note({"message": text})
             return text if self._wanted.get("stop") else ""
         else:
-            self.due = now + _PORT_S
+            self.due = now + _LOOK_S
         return ""
 
     def _note(self, found: Json) -> None:
@@ -263,11 +262,11 @@ def is_connected(port: int) -> bool:
     if rows:
         wanted = ":%04X" % port
         return any(row[0].endswith(wanted) and row[1] == "01" for row in rows)
-    from subprocess import check_output
+    from subprocess import SubprocessError, check_output
 
     try:
         text = check_output(["netstat", "-an", "-p", "tcp"]).decode()
-    except (OSError, ValueError):
+    except (OSError, SubprocessError):
         return True
     rows = [line.split() for line in text.splitlines() if "ESTABLISHED" in line]
     return any(row[3].endswith(".%d" % port) for row in rows)

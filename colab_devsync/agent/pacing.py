@@ -14,6 +14,7 @@ from typing import Deque, NamedTuple
 FIRST = 16 << 10  # bytes
 FLOOR = 8 << 10
 LIMIT = 4 << 20
+FASTEST = 50e6  # bytes/s: nobody reads more, and both machines have saves to serve
 TARGET_S = 0.02  # queueing delay above which less is sent
 _GROWTH = 6  # what arrives makes room for a sixth more: little overshoot
 _LASTS_S = 0.04
@@ -64,10 +65,11 @@ class Window:
     def sent(self, size: int, now: float) -> None:
         self._flying.append(_Flying(now, size, self.used))
         self.used += size
+        spread = size / FASTEST
         if self._lowest_s < _LONG_S:
-            # Spread over the round trip: a whole window at once would be a queue.
-            spread = size * self._lowest_s / (self.size * _AHEAD)
-            self._next = max(self._next, now - TARGET_S / 2) + spread
+            # Over the round trip: a whole window at once would be a queue.
+            spread = max(spread, size * self._lowest_s / (self.size * _AHEAD))
+        self._next = max(self._next, now - TARGET_S / 2) + spread
 
     def acked(self, size: int, now: float) -> None:
         """The client has consumed `size` more bytes: whole frames, in order."""

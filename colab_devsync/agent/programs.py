@@ -58,7 +58,7 @@ class Programs:
         with self._lock:
             running = list(self._running)
         for program in running:
-            program.kill(signal.SIGHUP)
+            program.hang_up()
         for program in running:
             program.end()
 
@@ -141,6 +141,8 @@ class _Program:
     def __init__(self, started: _Started, send: Send) -> None:
         self._child, self._terminal = started
         self._send = send
+        self._lock = threading.Lock()
+        self._is_hung_up = False
         self._credit = Credit(_TERMINAL_CREDIT if self._terminal else _CREDIT)
         link = Link(send, self._credit)
         if self._terminal is not None:
@@ -201,23 +203,31 @@ class _Program:
         """Hangs up, then kills what is left of the group."""
         self._credit.close()
         self._input.close()
-        if self._child.poll() is None:
-            self.kill(signal.SIGHUP)
-            self.kill(signal.SIGCONT)
-            try:
-                self._child.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:
-                pass
+        self.hang_up()
+        try:
+            self._child.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            pass
         self.kill(signal.SIGKILL)
         if self._terminal is not None and self._outputs[0].finish(_TERMINAL_GRACE_S):
             self._terminal.close()
 
+    def hang_up(self) -> None:
+        """Once: at a second SIGHUP, bash ends without its history and traps."""
+        with self._lock:
+            if not self._is_hung_up and self._child.poll() is None:
+                self.kill(signal.SIGHUP)
+                self.kill(signal.SIGCONT)
+            self._is_hung_up = True
+
     def kill(self, number: signal.Signals) -> None:
         """To the whole group, and to what has the terminal's keyboard; what has ended
         already does not mind."""
+        groups = {self._child.pid}
         if self._terminal is not None:
-            self._terminal.signal_foreground(number)
-        try:
-            os.killpg(self._child.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass
+            groups |= self._terminal.foreground()
+        for group in groups:
+            try:
+                os.killpg(group, number)
+            except (ProcessLookupError, PermissionError):
+                pass

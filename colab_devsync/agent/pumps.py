@@ -96,7 +96,7 @@ class Input:
         self._queue.put(data)
 
     def finish(self) -> None:
-        """No more will come."""
+        """No more will come; what does is dropped."""
         self._queue.put(None)
 
     def close(self) -> None:
@@ -107,31 +107,36 @@ class Input:
             self._pump()  # it was never started
 
     def _pump(self) -> None:
-        is_open = True
         try:
-            for data in iter(self._queue.get, None):
-                is_open = is_open and self._write(data)
+            while not self._closed:
+                data = self._queue.get()
+                if data is None:
+                    self._write(self._end_of_file)
+                    self._shut()
+                    continue
+                self._write(data)
                 self._went += len(data)
                 self._link.send({"op": "taken", "bytes": len(data)}, b"")
-            if self._end_of_file and is_open:
-                self._write(self._end_of_file)
         except OSError:
             pass  # the stream is gone
         finally:
-            os.close(self._fd)
+            self._shut()
 
-    def _write(self, data: bytes) -> bool:
-        """False once the program has closed its end."""
+    def _write(self, data: bytes) -> None:
+        """All of it, unless the program closes its end or is to end."""
         writable = select.poll()
-        writable.register(self._fd, select.POLLOUT)
-        while data:
-            if self._closed:
-                return False
+        if self._fd >= 0:
+            writable.register(self._fd, select.POLLOUT)
+        while data and self._fd >= 0 and not self._closed:
             writable.poll(_LOOK_UP_S * 1000)
             try:
                 data = data[os.write(self._fd, data) :]
             except BlockingIOError:
                 continue
             except OSError:
-                return False
-        return True
+                self._shut()
+
+    def _shut(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

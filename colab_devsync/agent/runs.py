@@ -227,6 +227,8 @@ class Runs:
         env.update(spec["env"], PYTHONUNBUFFERED="1")
         try:
             spec["argv"] = [_filled(one, run) for one in spec["argv"]]
+            if spec["argv"][0].startswith("~/"):  # as `python` in [remote] may
+                spec["argv"][0] = os.path.expanduser(spec["argv"][0])
             spec["env"] = {key: _filled(value, run) for key, value in env.items()}
             shown = {key: spec[key] for key in spec if key != "env"}
             keeper.write_json(run.path("spec.json"), shown)

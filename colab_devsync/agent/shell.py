@@ -60,7 +60,7 @@ def _script(shell: str, env: Dict[str, str], kept: Iterable[str], cwd: str) -> s
     lines += [
         "export %s=%s" % (name, shlex.quote(env[name]))
         for name in sorted(names)
-        if name.isidentifier()
+        if name.isascii() and name.isidentifier()
     ]
     lines += ["cd -- " + shlex.quote(cwd), "exec " + shlex.quote(shell)]
     return "\n".join(lines)

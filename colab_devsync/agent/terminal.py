@@ -11,12 +11,11 @@ import errno
 import fcntl
 import os
 import select
-import signal
 import struct
 import subprocess
 import sys
 import termios
-from typing import Dict, List, Optional
+from typing import Dict, List, Set
 
 assert sys.platform != "win32"  # runs on the VM only
 
@@ -107,21 +106,13 @@ class Terminal:
         size = struct.pack("HHHH", _bounded(rows), _bounded(columns), 0, 0)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, size)
 
-    def foreground(self) -> Optional[int]:
-        """The process group that has the keyboard."""
+    def foreground(self) -> Set[int]:
+        """The process group that has the keyboard, if there is one."""
         try:
             group = os.tcgetpgrp(self.fd)
         except OSError:
-            return None
-        return group if group > 1 else None
-
-    def signal_foreground(self, number: signal.Signals) -> None:
-        group = self.foreground()
-        if group is not None:
-            try:
-                os.killpg(group, number)
-            except (ProcessLookupError, PermissionError):
-                pass
+            return set()
+        return {group} if group > 1 else set()
 
     def close(self) -> None:
         """Idempotent."""

@@ -33,7 +33,9 @@ class DebugCommand(TargetCommand):
 @global_options(hidden=True)
 @click.option("-m", "--module", metavar="MODULE", help="Debug a module.")
 @click.option("--run", "run_id", metavar="RUN", help="Attach to one of `runs`.")
-@click.option("--pid", type=click.IntRange(1), help="Attach to a process on the VM.")
+@click.option(
+    "--pid", type=click.IntRange(1), metavar="N", help="Attach to a process on the VM."
+)
 @click.option(
     "--wait",
     type=click.IntRange(1),
@@ -74,11 +76,17 @@ def debug(file: str | None, args: tuple[str, ...], **options: Any) -> int:
             listen=listen,
         )
         stream.bar.stop()
-        if options["attach_info"] or settings.json:
-            output.json_line(info)
-        else:
-            output.note(how_to_attach(info))
-        return stay(settings, stream, talk, info["run"]) if listen else 0
+
+        def announce() -> None:
+            if options["attach_info"] or settings.json:
+                output.json_line(info)
+            else:
+                output.note(how_to_attach(info))
+
+        if listen:
+            return stay(settings, stream, talk, info["run"], announce=announce)
+        announce()
+        return 0
 
 
 def how_to_attach(info: dict[str, Any]) -> str:

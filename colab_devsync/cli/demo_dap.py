@@ -101,12 +101,7 @@ class DebugSession:
     def _answer(self, number: int) -> dict[str, Any]:
         while number not in self._answers:
             self._read()
-        answer = self._answers.pop(number)
-        if not answer["success"]:
-            raise DevsyncError(
-                f"debugpy refused {answer['command']}: {answer.get('message')}."
-            )
-        body: dict[str, Any] = answer.get("body") or {}
+        body: dict[str, Any] = self._answers.pop(number).get("body") or {}
         return body
 
     def _wait_event(self, name: str) -> dict[str, Any]:
@@ -126,6 +121,10 @@ class DebugSession:
         if message is None:
             raise DevsyncError("debugpy closed the connection.")
         if message["type"] == "response":
+            if not message["success"]:  # whatever we wait for will not come then
+                raise DevsyncError(
+                    f"debugpy refused {message['command']}: {message.get('message')}."
+                )
             self._answers[message["request_seq"]] = message
         elif message["type"] == "event":
             self._events.append(message)

@@ -91,6 +91,8 @@ def stay(
     talk: Talk,
     run_id: str,
     is_called_off: bool = False,
+    *,
+    announce: Callable[[], None] = lambda: None,
 ) -> int:
     """Shows it to its end; ctrl-C stops it, a second one kills it."""
     stream.note(f"{run_id} runs on the VM; ctrl-C stops it")
@@ -107,6 +109,7 @@ def stay(
         stop(True, f"\nkilling {run_id}; ctrl-C again leaves it"),
     )
     with Interrupts(talk, steps) as interrupts:
+        announce()
         if is_called_off:
             interrupts.count()
         last = stream.follow(talk, run_id, on_wake=interrupts.act)

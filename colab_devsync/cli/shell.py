@@ -21,8 +21,9 @@ def shell() -> int:
     leaves, also when the link hangs. Without a terminal, commands are read from stdin.
     """
     settings = current()
-    at_terminal = sys.stdin.isatty() and not settings.json
+    is_typed = sys.stdin is not None and sys.stdin.isatty()
     try:
+        at_terminal = is_typed and not settings.json
         return foreground.run(settings, {"shell": True}, tty=at_terminal)
     except RemoteFailure as error:
         if error.code != LinkLost.__name__:

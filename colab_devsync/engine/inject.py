@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from ..core.debugging import refusal
 from ..errors import LinkLost, RunError
+from ..remote.bootstrap import shell_name
 from .access import Access
 from .last_words import picked
 from .launcher import launch
@@ -52,7 +53,10 @@ class Injection:
 
         env = {**config.remote.env, **program.env}
         process = RemoteProcess(uplink.open_stream(), heard)
-        process.start(ExecSpec(program.argv, env=env))
+        # The shell finds the home folder of a python that is named "~/...".
+        start = f'exec {shell_name(config.remote.python)} "$@"'
+        argv = ("sh", "-c", start, "sh", *program.argv[1:])
+        process.start(ExecSpec(argv, env=env))
         try:
             code = self._wait(process)
         finally:

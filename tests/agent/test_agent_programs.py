@@ -55,6 +55,15 @@ def test_input_nobody_wants_is_dropped(agent: Driven) -> None:
         assert program.finish()[0] == 3
 
 
+def test_input_after_its_end_is_dropped(agent: Driven) -> None:
+    with Program(agent, "cat") as program:
+        program.tell("input", b"a")
+        program.tell("eof")
+        program.tell("input", bytes(1_000_000))
+        program.tell("eof")
+        assert program.finish() == (0, b"a", b"")
+
+
 def test_folder_and_environment(agent: Driven, root: Path) -> None:
     agent.put("sub/a", b"")
     fields = {"cwd": "sub", "env": {"WANDB_MODE": "offline"}}

@@ -21,7 +21,7 @@ from tests.agent.conftest import Start
 from tests.agent.driver import PATIENCE_S, Driven
 from tests.agent.test_agent_disks import Wrap, fill, mounted, seen_by
 from tests.agent.test_agent_programs import ended
-from tests.support.run_output import until
+from tests.support.run_output import end_runs, until
 
 __all__ = ["mounted"]  # a fixture
 
@@ -111,13 +111,7 @@ def keeper_of(root: Path, run_id: str) -> int:
 def nothing_left(root: Path) -> Iterator[None]:
     """Ends what a failed test left running."""
     yield
-    for spec in (root / ".colab-devsync" / "runs").glob("*/spec.json"):
-        found = json.loads(spec.read_text())
-        if "pid" in found and not (spec.parent / "status.json").exists():
-            try:
-                os.killpg(found["pid"], signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                continue
+    end_runs(root)
 
 
 # --- starting and following -------------------------------------------------------
@@ -291,6 +285,8 @@ def test_what_others_print_later_is_not_waited_for(
     ("fields", "words"),
     [
         ({"argv": ["no-such-command"]}, "no command no-such-command on the VM"),
+        ({"argv": ["~/no-such"]}, "no command /.*/no-such on the VM"),
+        ({"argv": ["sh"], "wait_port": {"pattern": "("}}, "cannot wait for a port"),
         ({"argv": ["sh"], "cwd": "nowhere"}, "no folder /.*/nowhere on the VM"),
         ({"argv": ["sh"], "file": "/no/file.py"}, "no file /no/file.py on the VM"),
         ({"argv": ["/etc/passwd"]}, "cannot start /etc/passwd .*[Pp]ermission denied"),
@@ -446,8 +442,9 @@ def test_a_run_whose_keeper_died_is_lost(agent: Driven, root: Path) -> None:
 
 def test_a_port_is_told_once_known_and_later(agent: Driven, root: Path) -> None:
     os.mkfifo(root / "go")
+    os.mkfifo(root / "never")
     wait_port = {"pattern": "at port (\\d+)", "limit_s": 60}
-    script = "echo up; read x < go; echo at port 4711 >&2; cat go"
+    script = "echo up; read x < go; echo at port 4711 >&2; cat never"
     with shell(agent, script, wait_port=wait_port) as client:
         client.wait_for(b"up\n")
         (root / "go").write_bytes(b"\n")

@@ -202,6 +202,25 @@ def test_hanging_up_ends_what_is_in_front(agent: Driven, root: Path) -> None:
 
 
 @pytest.mark.few
+@pytest.mark.parametrize("agent_ends_too", [False, True])
+def test_a_shell_that_is_hung_up_keeps_its_history(
+    agent: Driven, root: Path, agent_ends_too: bool
+) -> None:
+    screen = interactive(agent, root)
+    screen.type(f"HISTFILE={root}/history; trap 'echo x > {root}/trapped' EXIT\n")
+    screen.wait_for(PROMPT)
+    screen.type("echo mark\n")
+    screen.wait_for("[\r\n]mark\r")
+    screen.wait_for(PROMPT)
+    if agent_ends_too:
+        agent.close()
+    screen.hang_up()
+    assert ended(screen.pid)
+    assert "echo mark" in (root / "history").read_text()
+    assert (root / "trapped").exists()
+
+
+@pytest.mark.few
 def test_nohup_in_the_background_lives_on(agent: Driven, root: Path) -> None:
     with interactive(agent, root) as screen:
         screen.type("nohup sleep 60 >/dev/null 2>&1 & echo pid $!\n")

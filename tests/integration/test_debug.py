@@ -137,7 +137,7 @@ def of_this_vm(project: Project) -> list[str]:
                 found.append((folder / "cmdline").read_bytes().decode())
         except OSError:
             continue
-    return [one for one in found if "debugpy" in one]
+    return [one for one in found if "debugpy" in one or "endpoints" in one]
 
 
 # --- a session ------------------------------------------------------------------------
@@ -428,6 +428,17 @@ def test_stopping_the_run_ends_the_debugger(debugging: Debugging) -> None:
     client.wait_event("terminated")
     client.drop()
     assert debugging.ended(target.run).signal == "SIGKILL"
+    wait_gone(debugging.project)
+
+
+def test_a_debuggee_killed_while_it_begins_leaves_nothing(
+    debugging: Debugging,
+) -> None:
+    """debugpy's adapter would wait for ever for a program that never called it."""
+    for _ in range(3):
+        target = debugging.start(file="train.py", args=["2"])
+        assert target.run is not None
+        debugging.project.session.runs.stop(target.run, kill=True).result(START_S)
     wait_gone(debugging.project)
 
 

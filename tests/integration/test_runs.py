@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from colab_devsync.core.runs import PortWait, RunInfo, RunSpec, RunStream
 from colab_devsync.engine.runs import Attachment
 from colab_devsync.errors import NotFlushed, RunError, UnknownRun
 from tests.support.project import Project
+from tests.support.remotes import Login
 from tests.support.run_output import WAIT_S, RunOutput, until
+from tests.support.sshd import Sshd
 
 
 def sh(script: str, **fields: Any) -> RunSpec:
@@ -190,6 +193,21 @@ def test_the_list(project: Project) -> None:
     ]
     assert found[-1] == last
     project.session.runs.stop(last.id).result(WAIT_S)
+
+
+def test_a_server_that_admits_no_forwards(
+    project: Project, make_sshd: Callable[..., Sshd]
+) -> None:
+    sshd = make_sshd(forwarding=False)
+    project.remote.login = Login(
+        sshd.port, sshd.user, sshd.identity_file, sshd.fingerprint
+    )
+    project.configure()
+    info, output = run(project, sh("echo out; echo err >&2; exit 3"))
+    assert (info.exit_code, output.out, output.err) == (3, b"out\n", b"err\n")
+    attachment, output = attach(project, info.id)
+    assert attachment.ended.result(WAIT_S) == info
+    assert output.out == b"out\n"
 
 
 # --- stopping ---------------------------------------------------------------------

@@ -31,6 +31,7 @@ from colab_devsync.core.events import (
 )
 from colab_devsync.engine.session import Session
 from tests.support.remotes import Remote
+from tests.support.run_output import end_runs
 
 WAIT_S = 15.0
 CONFIG = ".colabremote.toml"
@@ -261,6 +262,7 @@ def project(
     project = Project(remote, tmp_path / "project")
     yield project
     project.close()
+    end_runs(project.vm)
     left = [
         one
         for one in threading.enumerate()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from colab_devsync.core.runs import RunStream
 
@@ -17,6 +23,17 @@ def until(look: Callable[[], object], what: str) -> None:
     while not look():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.01)
+
+
+def end_runs(root: Path) -> None:
+    """Runs outlive everything, tests too: ends those of the VM folder `root`."""
+    for path in (root / ".colab-devsync" / "runs").glob("*/spec.json"):
+        spec = json.loads(path.read_text())
+        if "pid" not in spec or path.with_name("status.json").exists():
+            continue
+        if sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(spec["pid"], signal.SIGKILL)
 
 
 class RunOutput:

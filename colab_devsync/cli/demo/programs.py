@@ -76,6 +76,9 @@ def board(demo: Demo) -> None:
     demo.say(f"{url} shows “{title.group(1).strip() if title else text[:60]}”")
     seconds = time.perf_counter() - began
     demo.record(f"page of {what}", f"{seconds:.2f} s", "through 127.0.0.1 only")
+    for run in demo.vm.command("runs")["runs"]:
+        if run["state"] == "running":  # it would outlive us
+            demo.vm.command("stop", run=run["run"], kill=True)
 
 
 def _web_server(demo: Demo) -> str:

@@ -203,9 +203,7 @@ class _Session(paramiko.ServerInterface):
         term: bytes,
         width: int,
         height: int,
-        pixelwidth: int,
-        pixelheight: int,
-        modes: bytes,
+        *pixels_and_modes: object,
     ) -> bool:
         wishes = self._wishes_of(channel)
         if wishes.terminal is not None:
