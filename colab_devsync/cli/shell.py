@@ -22,8 +22,8 @@ def shell() -> int:
     """
     settings = current()
     is_typed = sys.stdin is not None and sys.stdin.isatty()
+    at_terminal = is_typed and not settings.json
     try:
-        at_terminal = is_typed and not settings.json
         return foreground.run(settings, {"shell": True}, tty=at_terminal)
     except RemoteFailure as error:
         if error.code != LinkLost.__name__:

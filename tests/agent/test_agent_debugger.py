@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -197,6 +198,43 @@ def test_what_is_wrong_is_said_before_anybody_attaches(place: Place) -> None:
     )
     code, said = place.refused("-m", "no_such.module")
     assert (code, said) == (2, "colab-devsync: no module no_such on the VM\n")
+
+
+KILLED = """\
+import os, subprocess, sys, time
+from colab_devsync.agent.debugger import watch_adapter
+port, endpoints, adapter = sys.argv[1:]
+os.environ["DEBUGPY_ADAPTER_ENDPOINTS"] = endpoints
+watch_adapter(endpoints)
+options = ["--for-server", port, "--host", "127.0.0.1", "--port", "0"]
+subprocess.Popen([sys.executable, adapter, *options])
+time.sleep(60)
+"""
+
+
+def adapters(place: Place) -> list[str]:
+    """Processes that belong to these endpoints, but the program."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_its = str(place.endpoints).encode() in (path / "environ").read_bytes()
+            if is_its and b"--for-server" in (path / "cmdline").read_bytes():
+                found.append(path.name)
+    return found
+
+
+def test_no_adapter_waits_for_a_program_that_was_killed_too_soon(place: Place) -> None:
+    adapter = str(distribution("debugpy").locate_file("debugpy/adapter"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(WAIT_S)
+        port = str(server.getsockname()[1])
+        command = [sys.executable, "-c", KILLED, port, str(place.endpoints), adapter]
+        with subprocess.Popen(command) as program:
+            server.accept()[0].close()  # it has said where it listens
+            wait_until(place.endpoints.exists)
+            assert adapters(place)
+            program.kill()
+    wait_until(lambda: not adapters(place))
 
 
 # --- installing -----------------------------------------------------------------------
