@@ -21,7 +21,7 @@ from pathlib import Path
 from ..core.config import CONFIG_NAME
 from ..core.ssh_access import SshAccess
 from ..engine import places
-from ..engine.replace_file import replace_file
+from ..engine.ports.replace_file import replace_file
 from ..errors import Busy, ConfigError, DevsyncError
 from .lock import FileLock
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..engine.replace_file import replace_file
+from ..engine.ports.replace_file import replace_file
 from ..errors import DevsyncError
 from .ssh_config import OWN_NAME, make_private_folder, quoted
 

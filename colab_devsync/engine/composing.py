@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.events import Problem, Status
-from .forwards import Forwards
-from .mirror import Mirror
+from .mirroring.mirror import Mirror
+from .ports.forwards import Forwards
+from .programs.runs import Runs
 from .reach import Reach
-from .runs import Runs
 
 
 def compose(

@@ -19,20 +19,20 @@ from ..errors import DevsyncError, LinkLost
 from ..link.providers import OpenLink, open_link
 from .access import Access
 from .composing import compose, with_more
-from .debug import Debugger
-from .failures import Failures
-from .files import Files
-from .forwards import Forwards
 from .loop import EngineLoop
-from .process import ExecSpec, OnOutput, RemoteProcess, start_program
+from .mirroring.files import Files
+from .mirroring.resolve import end_conflict
+from .mirroring.sync_job import SyncJob
+from .ports.forwards import Forwards
+from .ports.run_ports import RunPorts
+from .ports.ssh_port import SshPort
+from .programs.debug import Debugger
+from .programs.failures import Failures
+from .programs.process import ExecSpec, OnOutput, RemoteProcess, start_program
+from .programs.runs import Runs
+from .programs.tensorboard import Tensorboard
 from .reach import Reach
-from .resolve import end_conflict
-from .run_ports import RunPorts
-from .runs import Runs
-from .ssh_port import SshPort
-from .sync_job import SyncJob
 from .teller import Teller
-from .tensorboard import Tensorboard
 from .uplink import Uplink
 
 __all__ = ["ExecSpec", "RemoteProcess", "Session"]

@@ -18,8 +18,8 @@ from ..remote import streams
 from ..remote.bootstrap import Hello, shell_name, start_agent
 from ..remote.client import AgentClient, Reply
 from ..remote.liveness import BULK_S, BUSY_S, IDLE_S, Liveness
-from .bulk import Bulk
-from .flows import Flows
+from .traffic.bulk import Bulk
+from .traffic.flows import Flows
 
 _CONNECT_TRIPS = 4.5  # TCP, key exchange, authentication; measured
 _TOKENS = 32  # one-time tokens asked for at the start: bulk streams and a few programs

@@ -152,6 +152,7 @@ def register(server: DevsyncServer) -> None:
 
 def handler(name: str, command: Command) -> Callable[..., Any]:
     """For a command, and for a request of our own."""
+
     # `*args`: pygls counts named parameters and refuses VS Code's additional ones.
     def now(ls: DevsyncServer, *args: Any) -> Any:
         assert command.run is not None

@@ -23,7 +23,7 @@ from .protocol import ExecStarted, OutputBody, RunBody
 
 if TYPE_CHECKING:
     from ..daemon.hub import Project
-    from ..engine.process import ExecSpec, RemoteProcess, TerminalSize
+    from ..engine.programs.process import ExecSpec, RemoteProcess, TerminalSize
     from .jobs import Job
     from .server import DevsyncServer
 
@@ -102,7 +102,9 @@ class Process:
 
     def resize(self, rows: int, columns: int) -> None:
         """Only the last of many sizes has to arrive."""
-        from ..engine.process import TerminalSize  # loaded with the first session
+        from ..engine.programs.process import (
+            TerminalSize,  # loaded with the first session
+        )
 
         self._size = TerminalSize(rows, columns)
         if not self._is_resizing:
@@ -201,7 +203,10 @@ class Processes:
 
 
 def _spec(args: dict[str, Any]) -> ExecSpec:
-    from ..engine.process import ExecSpec, TerminalSize  # loaded with the first session
+    from ..engine.programs.process import (  # loaded with the first session
+        ExecSpec,
+        TerminalSize,
+    )
 
     tty: dict[str, Any] = args["tty"] or {}
     return ExecSpec(

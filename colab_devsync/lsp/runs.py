@@ -23,7 +23,7 @@ from .processes import Text
 
 if TYPE_CHECKING:
     from ..daemon.hub import Project
-    from ..engine.attachment import Attachment
+    from ..engine.programs.attachment import Attachment
     from .server import DevsyncServer
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from colab_devsync.engine.process import ExecSpec, RemoteProcess
+from colab_devsync.engine.programs.process import ExecSpec, RemoteProcess
 from colab_devsync.errors import LinkLost, RunError
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy

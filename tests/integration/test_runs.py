@@ -15,7 +15,7 @@ import pytest
 
 from colab_devsync.core.events import RunChanged
 from colab_devsync.core.runs import PortWait, RunInfo, RunSpec, RunStream
-from colab_devsync.engine.runs import Attachment
+from colab_devsync.engine.programs.runs import Attachment
 from colab_devsync.errors import NotFlushed, RunError, UnknownRun
 from tests.support.project import Project
 from tests.support.remotes import Login

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from colab_devsync.core.events import Progress
-from colab_devsync.engine.tensorboard import Board
+from colab_devsync.engine.programs.tensorboard import Board
 from colab_devsync.errors import RunError
 from tests.support.project import CONFIG, Project
 from tests.support.proxy import ChaosProxy

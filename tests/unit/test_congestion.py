@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from colab_devsync.engine.congestion import FLOOR, LIMIT, TARGET_S, Pace, Window
+from colab_devsync.engine.traffic.congestion import FLOOR, LIMIT, TARGET_S, Pace, Window
 from colab_devsync.errors import LinkLost
 
 MIB = 1 << 20

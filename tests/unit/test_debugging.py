@@ -6,8 +6,8 @@ import pytest
 
 from colab_devsync.core.debugging import DebugRequest, DebugTarget, refusal
 from colab_devsync.core.runs import RunInfo, RunKind
-from colab_devsync.engine.last_words import picked
-from colab_devsync.engine.launcher import launch
+from colab_devsync.engine.programs.last_words import picked
+from colab_devsync.engine.programs.launcher import launch
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from colab_devsync.engine.flows import FIRST, OPENING, Flows, Share
+from colab_devsync.engine.traffic.flows import FIRST, OPENING, Flows, Share
 
 MIB = 1 << 20
 RTT_S = 0.05

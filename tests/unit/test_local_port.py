@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from colab_devsync.engine.local_port import HOST, is_taken, listen
+from colab_devsync.engine.ports.local_port import HOST, is_taken, listen
 
 
 def test_the_wished_port_if_it_is_free() -> None:

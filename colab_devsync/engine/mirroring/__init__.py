@@ -1,0 +1,1 @@
+"""The project's files, brought to the VM and kept the same there."""

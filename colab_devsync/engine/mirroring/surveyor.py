@@ -1,0 +1,81 @@
+"""Orders surveys: one at a time, now and then by itself. On the engine thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from ..loop import EngineLoop, Timer
+from . import survey
+from .survey import Brief, Findings
+
+_AUDIT_S = 300.0
+_BLIND_AUDIT_S = 10.0  # without a watcher
+
+Then = Callable[[Findings], None]
+
+
+class Surveyor:
+    """`brief` describes the present; `apply` takes over what was found."""
+
+    def __init__(
+        self,
+        loop: EngineLoop,
+        brief: Callable[[], Brief],
+        apply: Callable[[Findings], None],
+    ) -> None:
+        self._loop = loop
+        self._brief = brief
+        self._apply = apply
+        self._running: list[Then] | None = None
+        self._began = 0.0
+        self._next: list[Then] = []
+        self._audit: Timer | None = None
+        self.is_blind = False
+
+    @property
+    def is_at_work(self) -> bool:
+        return self._running is not None
+
+    def start(self, then: Then | None = None, since: float | None = None) -> None:
+        """Compares everything as it is at `since` (monotonic; None = now) or later,
+        then runs `then`. A survey that began before gets a successor, because it may
+        have passed already."""
+        then = then or _nothing
+        if self._running is not None:
+            fits = since is not None and since <= self._began
+            (self._running if fits else self._next).append(then)
+            return
+        self._running = [then]
+        self._began = time.monotonic()
+        self.stop_audits()
+        survey.start(
+            self._brief(), lambda found: self._loop.post(partial(self._ended, found))
+        )
+
+    def _ended(self, found: Findings) -> None:
+        waiting, self._running = self._running or [], None
+        self._apply(found)
+        for then in waiting:
+            then(found)
+        if self._next:
+            self.start(partial(_tell_all, self._next))
+            self._next = []
+        else:
+            pause = _BLIND_AUDIT_S if self.is_blind else _AUDIT_S
+            self._audit = self._loop.after(pause, self.start)
+
+    def stop_audits(self) -> None:
+        if self._audit is not None:
+            self._audit.cancel()
+            self._audit = None
+
+
+def _tell_all(waiting: list[Then], found: Findings) -> None:
+    for then in waiting:
+        then(found)
+
+
+def _nothing(found: Findings) -> None:
+    """Nobody waits."""

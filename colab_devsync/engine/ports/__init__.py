@@ -1,0 +1,1 @@
+"""Ports of the VM on this machine."""

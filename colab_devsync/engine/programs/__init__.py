@@ -1,0 +1,1 @@
+"""Programs on the VM: in the foreground, as runs, under a debugger."""

@@ -1,0 +1,1 @@
+"""Much data on one link, and the saves that must not wait behind it."""
