@@ -81,12 +81,14 @@ class _Front:
         return body
 
     def notified(self, method: str, params: Any) -> None:
-        is_run = "folder" in params  # of the project, which others started
-        if method == "colabDevsync/run" and params["state"] == "running" and not is_run:
-            self._begin(params["run"])
-        elif method == "colabDevsync/output" and self._settings.json:
+        is_output = method == "colabDevsync/output"
+        if (not is_output and method != "colabDevsync/run") or "folder" in params:
+            return  # nothing of ours: a run of the project, for example
+        if self._run is None and (is_output or params["state"] == "running"):
+            self._begin(params["run"])  # output may overtake the news that it runs
+        if is_output and self._settings.json:
             output.json_line(params)
-        elif method == "colabDevsync/output":
+        elif is_output:
             stream = sys.stderr if params["stream"] == "stderr" else sys.stdout
             stream.buffer.write(params["text"].encode("utf-8", "surrogateescape"))
             stream.buffer.flush()

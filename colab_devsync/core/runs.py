@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 LAUNCH = "import os; exec(os.environ.pop('COLAB_DEVSYNC_SOURCE'))"
-"""What the VM's Python is given to run a program of ours; see engine/programs/launcher.py."""
+"""What the VM's Python is given to run a program of ours (programs/launcher.py)."""
 
 RunKind = Literal["run", "debug", "tensorboard"]
 RunState = Literal["running", "exited", "lost"]
