@@ -114,8 +114,11 @@ def _runs(found: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _forward(forward: dict[str, Any]) -> str:
-    name = f" ({forward['name']})" if forward.get("name") else ""
-    return f"{forward['url']} leads to port {forward['remotePort']}{name}"
+    name = forward.get("name")
+    if name == "ssh":
+        return f"127.0.0.1:{forward['localPort']} leads to the VM's own SSH server"
+    shown = f" ({name})" if name else ""
+    return f"{forward['url']} leads to port {forward['remotePort']}{shown}"
 
 
 def _machine(vm: dict[str, Any]) -> list[tuple[str, str]]:
