@@ -49,9 +49,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "openssh: against a real sshd only")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "remote_kind" in metafunc.fixturenames:
         kinds = KINDS[metafunc.config.getoption("--remote")]
+        if metafunc.definition.get_closest_marker("openssh") is not None:
+            kinds = KINDS["sshd"]
         metafunc.parametrize("remote_kind", kinds, scope="session")
 
 
