@@ -36,8 +36,9 @@ class Ownership:
         self._thread_lock = threading.Lock()
         self.epoch = 0
 
-    def take(self, client: str, shown: str) -> None:
-        """Becomes the owner. Taken if another client's agent is alive."""
+    def take(self, client: str, shown: str, session: str = "") -> None:
+        """Becomes the owner. Taken if another client's agent is alive. `session`: what
+        connected; if it did before, that connection is dead, whatever it looks like."""
         with self._flock():
             owner = self._read()
             ours = owner.get("client") == client
@@ -45,13 +46,14 @@ class Ownership:
                 if not ours:
                     raise Taken(str(owner.get("shown") or "another client"))
                 # An agent whose tunnel broke has it still, but not for long.
-                predecessor.hang_up(owner.get("connection"))
+                if session and owner.get("session") == session:
+                    predecessor.hang_up(owner.get("connection"))
                 threading.Thread(
                     target=self._await_alive, name="devsync-alive", daemon=True
                 ).start()
             self.epoch = int(owner.get("epoch", 0)) + 1
             owner = {"epoch": self.epoch, "client": client, "shown": shown}
-            owner["connection"] = predecessor.connection()
+            owner.update(session=session, connection=predecessor.connection())
             self._write(owner)
 
     def _hold_alive(self) -> bool:

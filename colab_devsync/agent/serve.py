@@ -131,7 +131,8 @@ class Agent:
         fresh = _is_fresh(ask["root"])
         tree = Tree(ask["root"])
         try:
-            tree.ownership.take(ask["client"], ask.get("shown", ""))
+            who = (ask["client"], ask.get("shown", ""), ask.get("session", ""))
+            tree.ownership.take(*who)
         except Taken as exc:
             raise Refused("taken", str(exc)) from exc
         unsynced = Unsynced(tree.state)
@@ -324,6 +325,9 @@ def main() -> None:
     # A server may hang up on us with a signal; the end of stdin says the same, and
     # leaves time to end programs. A handler, because they would inherit "ignore".
     signal.signal(signal.SIGHUP, lambda number, frame: None)
+    # Who started us in the background made us ignore these.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     write_all(sink, wire.MAGIC)
     reader = os.fdopen(source, "rb", buffering=_BUFFER)
     agent = Agent(reader, lambda data: write_all(sink, data))

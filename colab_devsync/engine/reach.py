@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import platform
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -65,6 +66,7 @@ class Reach:
         self._waiting: list[OnLink] = []
         self._active = time.monotonic()
         self._was_online = False
+        self._session_id = uuid.uuid4().hex
         self.config: Config | None = None
         self.store: Store | None = None
         self.uplink: Uplink | None = None
@@ -160,6 +162,7 @@ class Reach:
             python=config.remote.python,
             root=self._link.place(config.remote.root or f"/content/{config.name}"),
             client_id=store.client_id,
+            session_id=self._session_id,
             shown=f"{getpass.getuser()} on {platform.node()}",
         )
         self.state = "lost" if self._was_online else "connecting"

@@ -32,7 +32,8 @@ class Target:
     link: Link
     python: str
     root: str  # absolute, on the VM
-    client_id: str
+    client_id: str  # of the project on this machine
+    session_id: str  # of the process that connects, and connects again
     shown: str  # who we are, for another client that finds the root taken
 
 
@@ -152,6 +153,7 @@ def open_uplink(target: Target, ask: Ask, timeout_s: float) -> Uplink:
             hello={
                 "root": target.root,
                 "client": target.client_id,
+                "session": target.session_id,
                 "shown": target.shown,
                 "streams": _TOKENS,
             },

@@ -27,9 +27,10 @@ def main() -> None:
     parser.add_argument("--drop-after", type=int, default=0)
     options = parser.parse_args()
     if sys.platform != "win32":
-        # A daemon started under nohup ignores SIGHUP, and programs would inherit that;
-        # a handler of our own is not inherited.
-        signal.signal(signal.SIGHUP, lambda number, frame: None)
+        # A daemon started under nohup or in the background ignores signals, and
+        # programs would inherit that; a handler of our own is not inherited.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, lambda number, frame: None)
     shape = Shape(options.rtt_ms / 1000, options.bandwidth)
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     port: int = listener.getsockname()[1]
