@@ -50,12 +50,20 @@ def run(
         target = target_arguments(settings, talk.folder, file, module)
         what = {**target, "args": list(args), "sync": not no_sync, "detach": detach}
         started, is_called_off = _start(talk, what)
-        stream.bar.stop()
-        _warn(started.get("conflicts", ()))
+        conflicts = started.get("conflicts", ())
         if detach:
+            stream.bar.stop()
+            _warn(conflicts)
             output.result(settings, started, started["run"])
             return 0
-        return stay(settings, stream, talk, started["run"], is_called_off)
+        return stay(
+            settings,
+            stream,
+            talk,
+            started["run"],
+            is_called_off,
+            announce=lambda: _warn(conflicts),
+        )
 
 
 def _start(talk: Talk, what: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -95,7 +103,6 @@ def stay(
     announce: Callable[[], None] = lambda: None,
 ) -> int:
     """Shows it to its end; ctrl-C stops it, a second one kills it."""
-    stream.note(f"{run_id} runs on the VM; ctrl-C stops it")
 
     def stop(kill: bool, text: str) -> Callable[[], None]:
         def step() -> None:
@@ -109,6 +116,8 @@ def stay(
         stop(True, f"\nkilling {run_id}; ctrl-C again leaves it"),
     )
     with Interrupts(talk, steps) as interrupts:
+        stream.bar.stop()
+        stream.note(f"{run_id} runs on the VM; ctrl-C stops it")
         announce()
         if is_called_off:
             interrupts.count()
