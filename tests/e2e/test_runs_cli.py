@@ -238,9 +238,9 @@ def test_ctrl_c_before_it_runs_starts_nothing(
         silent.settimeout(10)
         write_config(here, remote, port=silent.getsockname()[1])
         with start(place, here, "run", "polite.py") as process:
-            silent.accept()[0].close()
-            process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            with silent.accept()[0]:  # no word of SSH is ever said
+                process.send_signal(signal.SIGINT)
+                assert process.wait(10) == 130
     assert specs(remote) == []
 
 
