@@ -237,10 +237,12 @@ def test_ctrl_c_before_it_runs_starts_nothing(
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         silent.settimeout(10)
         write_config(here, remote, port=silent.getsockname()[1])
-        with start(place, here, "run", "polite.py") as process:
-            with silent.accept()[0]:  # no word of SSH is ever said
-                process.send_signal(signal.SIGINT)
-                assert process.wait(10) == 130
+        with (
+            start(place, here, "run", "polite.py") as process,
+            silent.accept()[0],  # no word of SSH is ever said
+        ):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
     assert specs(remote) == []
 
 
