@@ -13,7 +13,7 @@ PY := $(BIN)/python
 INSTALLED := $(VENV)/.installed
 SYSTEM := $(VENV)/.system
 SOURCES := colab_devsync tests bench scripts
-WORKERS ?= 4
+WORKERS ?= 3
 ARGS ?=
 
 .PHONY: help install demo test unit lint format types bench bench-gate e2e docs lock wheel clean

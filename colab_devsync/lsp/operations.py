@@ -19,8 +19,9 @@ async def connect(project: Project, job: Job, endpoint: str | None = None) -> St
     try:
         return await settle(project.session.connect(endpoint))
     except asyncio.CancelledError:
-        # Others who look at this project may still want it online.
-        if project.listeners <= 1:
+        # Others who look at this project may still want it online; and who comes
+        # just now may have found it so.
+        if project.listeners <= 1 and project.session.status().link != "online":
             project.session.disconnect()
         raise
 

@@ -267,7 +267,7 @@ def test_what_an_editor_starts_is_a_shell(
 ) -> None:
     with place.editor() as editor:
         assert isinstance(editor, Editor)
-        editor.initialize(here)
+        editor.initialize(here, options={"autoConnect": False})
         found = editor.command("shell", {})
     assert found["name"] == "colab-segmentation"
     assert Path(found["cwd"]) == here

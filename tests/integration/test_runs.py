@@ -91,6 +91,7 @@ def test_a_file_is_found_from_another_folder(project: Project) -> None:
 
 
 def test_output_comes_while_it_runs(project: Project) -> None:
+    fifo(project)
     info = start(project, sh("echo one; read x < go; echo two"), sync=False)
     attachment, output = attach(project, info.id)
     output.wait_for(b"one\n")
