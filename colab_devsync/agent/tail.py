@@ -18,6 +18,7 @@ from . import wire
 from .pacing import Window
 from .runs import NoRun, NotStarted, Run, Runs
 
+_EAGER_S, _FIRST_S = 0.002, 1.0  # between looks for the first output, and for how long
 _FLOWING_S = 0.01  # between looks while output comes
 _SILENT_S = 0.05
 _EASING = 1.3
@@ -132,18 +133,21 @@ class Tail:
     # --- the files ----------------------------------------------------------------
 
     def _follow_run(self) -> None:
-        pause = _FLOWING_S
+        pause = _EAGER_S
+        eager_until = time.monotonic() + _FIRST_S
         while not self._is_closed:
             self._look_around()
             has_ended = self._sources[0].end is not None
             if self._send_new():
                 pause = _FLOWING_S
+                eager_until = 0.0
             elif has_ended and self._is_complete():
                 self._send_exit()
                 return
             elif self._room():
                 self._wait(pause, lambda: False)
-                pause = min(_SILENT_S, pause * _EASING)
+                if time.monotonic() > eager_until:
+                    pause = min(_SILENT_S, pause * _EASING)
             else:
                 self._wait_for_room()
 
