@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from colab_devsync.cli.demo_dap import DebugSession
+from colab_devsync.cli.demo.dap import DebugSession
 from colab_devsync.errors import DevsyncError
 from tests.e2e.place import Place
 from tests.e2e.projects import write_config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...daemon.client import RemoteFailure
 from ...errors import DevsyncError
-from ..demo_dap import DebugSession
+from .dap import DebugSession
 from .stage import Demo
 
 _PAGE_S = 30.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from ..daemon import framing
-from ..errors import DevsyncError
+from ...daemon import framing
+from ...errors import DevsyncError
 
 _TIMEOUT_S = 30.0
 
