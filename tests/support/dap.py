@@ -292,11 +292,20 @@ class DapClient:
     ) -> None:
         with self._writing:
             self._sent += 1
-            if waiting is not None:
-                self._pending[self._sent] = waiting
+            if waiting is not None and not self._expect(self._sent, waiting):
+                return
             data = json.dumps({"seq": self._sent, **message}).encode()
             with contextlib.suppress(OSError):  # `_read` tells who waits
                 self._socket.sendall(b"Content-Length: %d\r\n\r\n" % len(data) + data)
+
+    def _expect(self, number: int, waiting: tuple[str, Future[Body]]) -> bool:
+        """Whether an answer can still come; else whoever waits learns it now."""
+        with self._changed:
+            if not self._ended:
+                self._pending[number] = waiting
+                return True
+        _fail(waiting)
+        return False
 
     # --- the reader's thread ------------------------------------------------------
 
@@ -312,10 +321,10 @@ class DapClient:
         finally:
             with self._changed:
                 self._ended = True
+                left = list(self._pending.values())
                 self._changed.notify_all()
-            for command, future in self._pending.values():
-                if not future.done():
-                    future.set_exception(DapFailure(f"{command}: connection ended"))
+            for waiting in left:
+                _fail(waiting)
 
     def _take(self, message: Body) -> None:
         number = message.get("seq")
@@ -388,6 +397,12 @@ class DapClient:
 
     def _violated(self, what: str) -> None:
         self.violations.append(what)
+
+
+def _fail(waiting: tuple[str, Future[Body]]) -> None:
+    command, future = waiting
+    if not future.done():
+        future.set_exception(DapFailure(f"{command}: connection ended"))
 
 
 def _next(stream: BinaryIO) -> Body | None:
