@@ -1,0 +1,1 @@
+"""Files of the VM that come home by themselves."""

@@ -1,0 +1,188 @@
+"""What was pulled, from where, and what of it is still here as we put it.
+
+SQLite, one file per project and profile. It outlives VMs: a new one has none of these
+files, and gets them back from here. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+_SCHEMA = """
+create table if not exists pulled (
+  rule text, path text, remote text not null,
+  dev integer not null, ino integer not null, size integer not null,
+  mtime_ns integer not null, hash text not null,
+  local text, local_size integer, local_mtime_ns integer, local_ino integer,
+  primary key (rule, path)) without rowid;
+create table if not exists parts (
+  rule text, path text, version text not null, ranges text not null,
+  primary key (rule, path)) without rowid;
+"""
+_MASK = (1 << 63) - 1  # SQLite's integers are signed
+
+
+class Version(NamedTuple):
+    """One version of a file on the VM, as its file system tells it apart."""
+
+    dev: int
+    ino: int
+    size: int
+    mtime_ns: int
+
+
+class LocalStat(NamedTuple):
+    """A file of ours as it was when we put it here."""
+
+    size: int
+    mtime_ns: int
+    ino: int
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A file that was pulled whole, its hash compared with the VM's."""
+
+    rule: str  # `name` of the rule
+    path: str  # "/"-separated, below the rule's folders
+    remote: str  # absolute, on the VM
+    version: Version  # of the VM's file; its mtime is the file's here too
+    hash: str  # SHA-256 of the content, hex
+    local: Path | None  # absolute; None: it was dropped to keep only the newest
+    stat: LocalStat | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it still stands here exactly as we put it. Looks at the disk."""
+        return self.local is not None and self.stat == stat_of(self.local)
+
+
+class Record:
+    """Opened once per session; several may be open at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: the project's own, see `places.project_state_dir`."""
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(
+            folder / "pulls.db",
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=30,
+        )
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = normal")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def pulled(self, rule: str) -> dict[str, Pulled]:
+        """All that the rule ever pulled, by path; dropped ones too."""
+        with self._lock:
+            rows = self._db.execute(
+                "select * from pulled where rule = ?", (rule,)
+            ).fetchall()
+        return {one.path: one for one in map(_pulled, rows)}
+
+    def newest(self, rule: str, count: int = 0) -> list[Pulled]:
+        """The newest files of a rule that are here as we put them, newest first;
+        `count` 0 = all. Looks at the disk."""
+        found = sorted(self.pulled(rule).values(), key=by_age)
+        here = (one for one in found if one.is_here)
+        return [one for one, _ in zip(here, range(count or len(found)), strict=False)]
+
+    def keep(self, files: Iterable[Pulled]) -> None:
+        """Notes what is here now; what was noted of a part of them is forgotten."""
+        files = list(files)
+        with self._lock, self._db:
+            self._db.execute("begin")
+            self._db.executemany(
+                "insert or replace into pulled values (?,?,?,?,?,?,?,?,?,?,?,?)",
+                map(_row, files),
+            )
+            self._db.executemany(
+                "delete from parts where rule = ? and path = ?",
+                [(one.rule, one.path) for one in files],
+            )
+
+    def dropped(self, one: Pulled) -> Pulled:
+        """It is not here any more, and not wanted back in this version."""
+        gone = replace(one, local=None, stat=None)
+        self.keep([gone])
+        return gone
+
+    # --- parts of files -----------------------------------------------------------
+
+    def part(self, rule: str, path: str) -> tuple[str, str] | None:
+        """What is here of a file that has not arrived whole: (version, ranges)."""
+        with self._lock:
+            row = self._db.execute(
+                "select version, ranges from parts where rule = ? and path = ?",
+                (rule, path),
+            ).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def keep_part(self, rule: str, path: str, version: str, ranges: str) -> None:
+        """To be called when the ranges are on disk."""
+        with self._lock:
+            self._db.execute(
+                "insert or replace into parts values (?, ?, ?, ?)",
+                (rule, path, version, ranges),
+            )
+
+    def drop_part(self, rule: str, path: str) -> None:
+        with self._lock:
+            self._db.execute(
+                "delete from parts where rule = ? and path = ?", (rule, path)
+            )
+
+    def parts(self, rule: str) -> list[str]:
+        """The paths of which something is here."""
+        with self._lock:
+            rows = self._db.execute("select path from parts where rule = ?", (rule,))
+            return [path for (path,) in rows]
+
+
+def by_age(one: Pulled) -> tuple[int, str]:
+    """Sorts the newest first; of equal age, by name, so that the order is stable."""
+    return (-one.version.mtime_ns, one.path)
+
+
+def stat_of(path: Path) -> LocalStat | None:
+    """None if nothing stands there, or something else than a plain file."""
+    try:
+        now = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(now.st_mode):
+        return None
+    return LocalStat(now.st_size, now.st_mtime_ns, now.st_ino & _MASK)
+
+
+def _row(one: Pulled) -> tuple[str | int | None, ...]:
+    here = one.stat or (None, None, None)
+    local = None if one.local is None else str(one.local)
+    return (one.rule, one.path, one.remote, *one.version, one.hash, local, *here)
+
+
+def _pulled(row: tuple[str | int | None, ...]) -> Pulled:
+    rule, path, remote, *numbers, content_hash, local, size, mtime_ns, ino = row
+    return Pulled(
+        rule=str(rule),
+        path=str(path),
+        remote=str(remote),
+        version=Version(*(int(number or 0) for number in numbers)),
+        hash=str(content_hash),
+        local=None if local is None else Path(str(local)),
+        stat=None
+        if local is None
+        else LocalStat(int(size or 0), int(mtime_ns or 0), int(ino or 0)),
+    )
