@@ -143,11 +143,18 @@ def test_layers_hold() -> None:
     assert "0 broken" in done.stdout
 
 
-def test_the_agent_needs_nothing_but_the_standard_library() -> None:
-    allowed = set(sys.stdlib_module_names) - NEWER_THAN_38
+@pytest.mark.parametrize(
+    ("folder", "optional"),
+    [("agent", set()), ("bootstrap", {"google", "IPython", "ngrok"})],
+)
+def test_what_runs_on_the_vm_needs_only_the_standard_library(
+    folder: str, optional: set[str]
+) -> None:
+    """`optional`: asked for inside a function, where it may be missing."""
+    allowed = (set(sys.stdlib_module_names) | optional) - NEWER_THAN_38
     foreign = {
         f"{name_of(path)}: {root}"
-        for path in sorted((PACKAGE / "agent").rglob("*.py"))
+        for path in sorted((PACKAGE / folder).rglob("*.py"))
         for root in imported_roots(tree_of(path))
         if root not in allowed
     }

@@ -15,6 +15,7 @@ from . import (
     forward,
     link,
     mirror,
+    notebook,
     output,
     programs,
     project,
@@ -46,6 +47,7 @@ def cli() -> None:
 
 for _command in (
     project.init,
+    notebook.notebook,
     link.connect,
     link.disconnect,
     link.status,

@@ -178,7 +178,7 @@ OnProgress = Callable[[Progress], None]
 class Question:
     """Asked before anything that can't be undone. No answer = `safe`."""
 
-    kind: Literal["host-key", "mass-delete", "new-root"]
+    kind: Literal["host-key", "mass-delete", "new-root", "overwrite"]
     text: str
     choices: tuple[str, ...]
     safe: str

@@ -19,6 +19,7 @@ from ..daemon.projects import find_root
 from . import (
     debug_commands,
     forward_commands,
+    notebook_commands,
     operations,
     protocol,
     run_commands,
@@ -139,6 +140,7 @@ COMMANDS: Mapping[str, Command] = {
     "devsync.cancel": Command({"job": Key(str, required=True)}, run=cancel),
     **debug_commands.COMMANDS,
     **forward_commands.COMMANDS,
+    **notebook_commands.COMMANDS,
     **run_commands.COMMANDS,
     **shell_commands.COMMANDS,
     **ssh_commands.COMMANDS,

@@ -49,7 +49,7 @@ class Sshd:
         self.host_key = folder / "host_key"
         self.identity_file = folder / "user_key"
         self._log = folder / "sshd.log"
-        self._binary = _find_sshd()
+        self._binary = require_sshd()
         self.home.mkdir(parents=True, exist_ok=True)
         self._make_keys()
         self.port = 0
@@ -158,7 +158,7 @@ class Sshd:
         return False
 
 
-def _find_sshd() -> str:
+def require_sshd() -> str:
     """sshd must be called by its full path. Missing: a skip, but an error in CI."""
     path = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin:/usr/local/sbin"
     binary = shutil.which("sshd", path=path)

@@ -1,0 +1,192 @@
+"""Writes the notebook (or its plain script) of a project's link to a file.
+
+Reads the program in `bootstrap/`, the configuration and public keys. Never overwrites
+a file without a yes. Any thread; no network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core import notebook as compose
+from ..core.config import CONFIG_NAME, Config, load_config
+from ..core.endpoint import split_relay
+from ..core.notebook import PARTS
+from ..engine.places import project_state_dir
+from ..errors import ConfigError, DevsyncError
+
+DEFAULT_NAME = "colab-devsync.ipynb"
+_SOURCES = Path(__file__).resolve().parent.parent / "bootstrap"
+_PUBLIC = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What can be said beside the configuration; all of it may be left out."""
+
+    public_key: str | None = None  # a .pub file, or the line itself
+    relay_user: str | None = None
+    relay_host_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was done. `changed` False: the file had these very bytes."""
+
+    path: Path
+    provider: str
+    changed: bool
+    notes: tuple[str, ...] = field(default=())  # what a person should still do or know
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "path": str(self.path),
+            "provider": self.provider,
+            "changed": self.changed,
+            "notes": list(self.notes),
+        }
+
+
+def write_notebook(
+    root: Path,
+    profile: str | None,
+    output: Path | None,
+    *,
+    overwrite: Callable[[Path], bool],
+    choices: Choices = Choices(),
+) -> Written:
+    """Asks `overwrite` before another file's bytes are lost. ConfigError."""
+    config = read_config(root, profile)
+    path = root / (output or DEFAULT_NAME)
+    keys = _public_keys(config, choices)
+    host_key = choices.relay_host_key or pinned_relay_key(root, config, profile)
+    values = compose.values_of(
+        config,
+        public_keys=keys,
+        relay_user=choices.relay_user,
+        relay_host_key=host_key or "",
+    )
+    make = compose.script if path.suffix == ".py" else compose.notebook
+    changed = _write(path, make(program_sources(), values), overwrite)
+    return Written(
+        path, config.link.provider, changed, tuple(_notes(config, keys, host_key))
+    )
+
+
+def program_sources() -> dict[str, str]:
+    """The modules of `bootstrap/`, as the package carries them."""
+    return {
+        name: (_SOURCES / f"{name}.py").read_text(encoding="utf-8") for name in PARTS
+    }
+
+
+def read_config(root: Path, profile: str | None) -> Config:
+    """ConfigError."""
+    path = root / CONFIG_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"Cannot read {path}: {error}.", "It must be a text file in UTF-8."
+        ) from error
+    return load_config(text, folder_name=root.name, profile=profile, source=str(path))
+
+
+def pinned_relay_key(root: Path, config: Config, profile: str | None) -> str | None:
+    """The relay's host key, if somebody here has said yes to it."""
+    if config.link.provider != "relay" or not config.link.relay:
+        return None
+    from ..link.hostkeys import pins_of
+
+    _, host, port = split_relay(config.link.relay)
+    pin = pins_of(project_state_dir(root, profile)).get(profile, f"{host}:{port}")
+    return pin.fingerprint if pin is not None else None
+
+
+def _public_keys(config: Config, choices: Choices) -> list[str]:
+    """The keys that `connect` will try, as far as they can be known without asking."""
+    if config.link.provider == "colab":
+        return []
+    if choices.public_key:
+        return [_given_key(choices.public_key)]
+    identity = config.link.identity_file
+    if identity is not None:
+        return _public_files([Path(f"{identity}.pub").expanduser()])
+    folder = Path.home() / ".ssh"
+    found = _public_files([folder / name for name in _PUBLIC])
+    return found or _loaded_keys(identity)
+
+
+def _public_files(paths: list[Path]) -> list[str]:
+    return [
+        " ".join(path.read_text(encoding="utf-8").split())
+        for path in paths
+        if path.is_file()
+    ]
+
+
+def _loaded_keys(identity: str | None) -> list[str]:
+    """From the SSH agent, and private keys without a .pub file beside them."""
+    from ..link.keys import identities
+
+    try:
+        with identities(identity, Path.home()) as keys:
+            return [f"{one.key.get_name()} {one.key.get_base64()}" for one in keys]
+    except DevsyncError:
+        return []  # the notebook says that a key must be pasted
+
+
+def _given_key(text: str) -> str:
+    path = Path(text).expanduser()
+    line = path.read_text(encoding="utf-8") if path.is_file() else text
+    if "PRIVATE KEY" in line or len(line.split()) < 2:
+        raise ConfigError(
+            f"{text[:60]!r} is no public key.",
+            "Give the .pub file, or its one line: ssh-ed25519 AAAA...",
+        )
+    return " ".join(line.split())
+
+
+def _notes(config: Config, keys: list[str], host_key: str | None) -> list[str]:
+    provider, notes = config.link.provider, []
+    if provider == "colab":
+        return [
+            "The link `colab` needs no notebook: `colab-devsync connect` goes through "
+            "Google's own SSH endpoint. This one only shows GPU, runs and files."
+        ]
+    if not keys:
+        notes.append(
+            "No public key of yours was found: paste it into the form, or make one "
+            "with `ssh-keygen -t ed25519` and write the notebook again."
+        )
+    if provider == "relay" and not host_key:
+        notes.append(
+            "The relay's host key is not known here yet: `colab-devsync relay check` "
+            "asks for it; write the notebook again then, or fill in the form."
+        )
+    return notes
+
+
+def _write(path: Path, text: str, overwrite: Callable[[Path], bool]) -> bool:
+    data = text.encode("utf-8")
+    try:
+        if path.exists():
+            if path.read_bytes() == data:
+                return False
+            if not overwrite(path):
+                raise ConfigError(
+                    f"{path} exists already and differs; nothing was written.",
+                    "Say yes when asked, add --force, or choose another file.",
+                )
+        temporary = path.with_name(f".{path.name}.new-{os.getpid()}")
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write {path}: {error.strerror or error}.",
+            "Choose a folder that exists and that you may write to.",
+        ) from error
+    return True
