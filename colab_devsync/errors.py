@@ -7,6 +7,8 @@ is what the command line exits with.
   - ConfigError               2   the project's `.colabremote.toml`
   - LinkError                 3   the way to the VM
     - ConnectFailed               name, TCP, SSH handshake
+      - VmAbsent                  the way there is fine, the VM is not at its end
+      - SlotTaken                 somebody else holds the one connection it admits
     - AuthFailed                  the server refused the key
     - HostKeyUnknown              nobody vouched for the host key
     - HostKeyChanged              not the machine we pinned
@@ -57,6 +59,14 @@ class LinkError(DevsyncError):
 
 class ConnectFailed(LinkError):
     """No SSH server answered."""
+
+
+class VmAbsent(ConnectFailed):
+    """The way there works, but no VM is at its end (yet)."""
+
+
+class SlotTaken(ConnectFailed):
+    """The VM admits one connection, and somebody else has it."""
 
 
 class AuthFailed(LinkError):

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import LinkError, LinkLost
@@ -22,7 +23,9 @@ MAX_PACKET = 2**18
 _STDERR_ADJUST_AT = WINDOW // 8
 _STALL_S = 2.0  # what the peer has not taken by then waits there, and not on its way
 _STDERR_TAIL = 32 * 1024
-_HEADROOM = 64  # OpenSSH's packet limit covers the header; 32,768 - 64 = 32,704
+# OpenSSH's packet limit of 32,768 covers the header; and a packet of a connection
+# that travels inside a channel of another one shall fit into one packet of that.
+_HEADROOM = 192
 
 _DATA, _ADJUST, _EOF, _CLOSE, _REQUEST = b"\x5e", b"\x5d", b"\x60", b"\x61", b"\x62"
 _SIGNALS = {
@@ -60,6 +63,18 @@ class Refusal(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A channel to be opened: its type, name for people, and the type's own fields."""
+
+    kind: str
+    label: str
+    payload: bytes = b""
+
+
+SESSION = Opening("session", "a session on the VM")
 
 
 class _Unbounded:
@@ -113,11 +128,15 @@ class SshChannel:
 
     # --- the user's side ----------------------------------------------------------
 
-    def wait_open(self) -> None:
-        """Blocks until the peer answered. Refusal, LinkLost."""
+    def wait_open(self, timeout_s: float | None = None) -> None:
+        """Blocks until the peer answered. Refusal, LinkLost, TimeoutError."""
+
+        def is_settled() -> bool:
+            return bool(self._remote or self._refusal or self._lost)
+
         with self._lock:
-            while not (self._remote or self._refusal or self._lost):
-                self._settled.wait()
+            if not self._settled.wait_for(is_settled, timeout_s):
+                raise TimeoutError
             if self._refusal is not None:
                 raise self._refusal
             if not self._remote:

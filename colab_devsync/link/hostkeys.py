@@ -108,7 +108,10 @@ class Trust:
         """Returns if the key is trusted. HostKeyUnknown, HostKeyChanged."""
         pinned = self.pins.get(self.profile, self.endpoint)
         verdict = judge(offered, pinned, self.configured)
-        if verdict == "unknown":
+        if verdict == "trusted" and pinned != offered:
+            # It came with a connect string: this is the VM from now on.
+            self.pins.put(self.profile, self.endpoint, offered)
+        elif verdict == "unknown":
             self._ask(offered, ask)
         elif verdict == "changed":
             assert pinned is not None

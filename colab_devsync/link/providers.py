@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.config import LinkConfig
+from ..core.endpoint import split_relay
 from ..errors import ConfigError
 from .base import Link
 
-AVAILABLE = ("direct", "sandbox")
+if TYPE_CHECKING:
+    from .hostkeys import Pins, Trust
+
+AVAILABLE = ("relay", "direct", "command", "sandbox")
 
 
 class OpenLink(Protocol):
@@ -50,20 +57,83 @@ def open_link(
             drop_after=link.drop_after,
         )
         return SandboxLink(spec)
-    if link.provider == "direct":
-        from .direct import DirectLink
-        from .hostkeys import Trust, pins_of
-        from .ssh import Endpoint
+    if link.provider not in AVAILABLE:
+        raise ConfigError(
+            f'[link] provider = "{link.provider}" is not available in this version',
+            f"the providers that work are: {', '.join(AVAILABLE)}",
+        )
+    from .hostkeys import pins_of
 
-        if link.host is None:
-            raise ConfigError(
-                '[link] provider = "direct" needs `host`',
-                "add the name or address of the VM's SSH server",
-            )
-        endpoint = Endpoint(link.user, link.host, link.port)
-        trust = Trust(pins_of(state_dir), profile, endpoint.machine, link.host_key)
-        return DirectLink(endpoint, trust, link.identity_file)
-    raise ConfigError(
-        f'[link] provider = "{link.provider}" is not available in this version',
-        f"the providers that work are: {', '.join(AVAILABLE)}",
+    return _OPENERS[link.provider](link, Known(pins_of(state_dir), profile))
+
+
+@dataclass(frozen=True)
+class Known:
+    """The host keys of one project and profile."""
+
+    pins: Pins
+    profile: str | None
+
+    def trust(self, endpoint: str, configured: str | None) -> Trust:
+        from .hostkeys import Trust
+
+        return Trust(self.pins, self.profile, endpoint, configured)
+
+
+def _direct(link: LinkConfig, known: Known) -> Link:
+    from .direct import DirectLink
+    from .ssh import Endpoint
+
+    if link.host is None:
+        raise ConfigError(
+            '[link] provider = "direct" needs `host`',
+            "add the name or address of the VM's SSH server",
+        )
+    endpoint = Endpoint(link.user, link.host, link.port)
+    trust = known.trust(endpoint.machine, link.host_key)
+    return DirectLink(endpoint, trust, link.identity_file)
+
+
+def _relay(link: LinkConfig, known: Known) -> Link:
+    from .relay import RelayLink
+    from .ssh import Endpoint
+
+    if link.relay is None:
+        raise ConfigError(
+            '[link] provider = "relay" needs `relay`',
+            'name your server, as in relay = "me@vps.example.com:22"',
+        )
+    user, host, port = split_relay(link.relay)
+    relay = Endpoint(user or getpass.getuser(), host, port)
+    # literally "localhost": what sshd's permitopen compares with
+    inner = link.host or "localhost"
+    name = f"{inner}:{link.port} via {relay.machine}"
+    vm = Endpoint(link.user, inner, link.port, name)
+    return RelayLink(
+        relay,
+        known.trust(relay.machine, None),
+        vm,
+        known.trust(vm.machine, link.host_key),
+        identity_file=link.identity_file,
     )
+
+
+def _command(link: LinkConfig, known: Known) -> Link:
+    from .command import CommandLink, command_name
+    from .ssh import Endpoint
+
+    if not link.proxy_command:
+        raise ConfigError(
+            '[link] provider = "command" needs `proxy_command`',
+            'as in proxy_command = ["tailscale", "nc", "vm", "22"]',
+        )
+    endpoint = Endpoint(link.user, "", 0, command_name(link.proxy_command))
+    trust = known.trust(endpoint.machine, link.host_key)
+    return CommandLink(link.proxy_command, endpoint, trust, link.identity_file)
+
+
+_OPENERS: Mapping[str, Callable[[LinkConfig, Known], Link]] = {
+    "direct": _direct,
+    "relay": _relay,
+    "command": _command,
+}

@@ -24,31 +24,42 @@ from ..errors import (
     LinkLost,
 )
 from .base import Flow, Login
-from .channel import Refusal, SshChannel
+from .channel import SESSION, Opening, Refusal, SshChannel
 from .hostkeys import HostKey, Trust
 from .keys import Identity
 from .transport import ClientTransport
 from .wire import Wire
 
-_PROHIBITED, _UNREACHABLE = 1, 2  # RFC 4254, section 5.1
+PROHIBITED, UNREACHABLE = 1, 2  # RFC 4254, section 5.1
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """Who logs in where. `host` and `port` name the machine for people and pins;
-    the bytes may travel another way."""
+    the bytes may travel another way, and then `name` says which machine it is."""
 
     user: str
     host: str
     port: int
+    name: str = ""
 
     @property
     def machine(self) -> str:
-        return f"{self.host}:{self.port}"
+        return self.name or f"{self.host}:{self.port}"
 
     @property
     def label(self) -> str:
         return f"{self.user}@{self.machine}"
+
+
+def forward_to(host: str, port: int) -> Opening:
+    """A direct-tcpip channel (RFC 4254, section 7.2)."""
+    name, origin = host.encode(), b"127.0.0.1"
+    parts = [
+        *(struct.pack(">I", len(name)), name, struct.pack(">I", port)),
+        *(struct.pack(">I", len(origin)), origin, struct.pack(">I", 0)),
+    ]
+    return Opening("direct-tcpip", f"{host}:{port} on the VM", b"".join(parts))
 
 
 class SshConnection:
@@ -64,7 +75,7 @@ class SshConnection:
         self.login = login
         self._transport = transport
         self._endpoint = endpoint
-        self._early = early  # a session channel that is already being opened
+        self._early = early  # a channel that is already being opened
 
     def exec(self, command: str, flow: Flow | None = None) -> SshChannel:
         """Starts `command` and does not wait for the answer: a refusal shows when
@@ -72,10 +83,9 @@ class SshConnection:
         LinkError when the server admits no more sessions."""
         channel = None
         if flow is None:
-            early, self._early = self._early, None
-            channel = None if early is None else _usable(early)
+            channel = self._early_one(SESSION)
         if channel is None:
-            channel = self._open("session", "a session on the VM", flow=flow)
+            channel = self._open(SESSION, flow)
         channel.label = "the command on the VM"
         text = command.encode("utf-8", "surrogateescape")
         channel.request(b"exec", struct.pack(">I", len(text)) + text)
@@ -84,17 +94,17 @@ class SshConnection:
     def connect_tcp(self, host: str, port: int, flow: Flow | None = None) -> SshChannel:
         """One round trip. ForwardRefused if the server admits no forwards at all,
         ConnectFailed if nothing answers at `host`:`port` there. LinkLost."""
-        name = host.encode()
-        origin = b"127.0.0.1"
-        payload = (
-            struct.pack(">I", len(name))
-            + name
-            + struct.pack(">II", port, len(origin))
-            + origin
-            + struct.pack(">I", 0)
-        )
-        label = f"{host}:{port} on the VM"
-        return self._open("direct-tcpip", label, payload, flow)
+        return self._open(forward_to(host, port), flow)
+
+    def tunnel(self, host: str, port: int, timeout_s: float) -> SshChannel:
+        """As `connect_tcp`, bounded; costs nothing if `open_connection` was told
+        to open it. Refusal, LinkLost, TimeoutError."""
+        wanted = forward_to(host, port)
+        channel = self._early_one(wanted)
+        if channel is None:
+            channel = self._transport.open(wanted)
+        channel.wait_open(timeout_s)
+        return channel
 
     def is_alive(self) -> bool:
         """False as soon as the loss is known; a silent network is not noticed."""
@@ -103,14 +113,25 @@ class SshConnection:
     def close(self) -> None:
         self._transport.shut()
 
-    def _open(
-        self, kind: str, label: str, payload: bytes = b"", flow: Flow | None = None
-    ) -> SshChannel:
-        channel = self._transport.open(kind, label, payload, flow)
+    def _early_one(self, wanted: Opening) -> SshChannel | None:
+        """The channel opened with the authentication, if it is one of this kind and
+        the server had nothing against so early a request."""
+        early = self._early
+        if early is None or early.label != wanted.label:
+            return None
+        self._early = None
+        try:
+            early.wait_open()
+        except Refusal:
+            return None
+        return early
+
+    def _open(self, opening: Opening, flow: Flow | None = None) -> SshChannel:
+        channel = self._transport.open(opening, flow)
         try:
             channel.wait_open()
         except Refusal as refusal:
-            raise self._refused(kind, label, refusal) from refusal
+            raise self._refused(opening.kind, opening.label, refusal) from refusal
         return channel
 
     def _refused(self, kind: str, label: str, refusal: Refusal) -> LinkError:
@@ -121,7 +142,7 @@ class SshConnection:
                 "close other terminals on this connection, or raise MaxSessions in "
                 "the VM's sshd_config",
             )
-        if refusal.code == _UNREACHABLE:
+        if refusal.code == UNREACHABLE:
             return ConnectFailed(
                 f"{label}: {refusal.reason or 'nothing listens there'}",
                 "check that the program on the VM runs and listens on this port",
@@ -140,8 +161,10 @@ def open_connection(
     *,
     ask: Ask,
     timeout_s: float,
+    early: Opening = SESSION,
 ) -> SshConnection:
-    """Handshake, host key, authentication. Closes `wire` when it fails.
+    """Handshake, host key, authentication, and with it the first channel, `early`.
+    Closes `wire` when it fails.
 
     The time in which `ask` waits for a person does not count. ConnectFailed,
     HostKeyUnknown, HostKeyChanged, AuthFailed.
@@ -153,7 +176,7 @@ def open_connection(
         asked_at = time.monotonic()
         trust.check(HostKey(key.get_name(), str(key.fingerprint)), ask)
         deadline += time.monotonic() - asked_at
-        early = _authenticate(transport, endpoint, identities, deadline)
+        channel = _authenticate(transport, endpoint, identities, deadline, early)
     except DevsyncError:
         transport.shut()
         raise
@@ -168,7 +191,7 @@ def open_connection(
         f"{key.get_name()} {key.get_base64()}",
         identities[0].configured_file,
     )
-    return SshConnection(transport, endpoint, early, login)
+    return SshConnection(transport, endpoint, channel, login)
 
 
 def _authenticate(
@@ -176,16 +199,17 @@ def _authenticate(
     endpoint: Endpoint,
     identities: Sequence[Identity],
     deadline: float,
+    early: Opening,
 ) -> SshChannel | None:
-    """A session channel that came with the authentication, if there was one key."""
+    """The channel that came with the authentication, if there was one key."""
     names = ", ".join(identity.name for identity in identities)
     try:
         if len(identities) == 1:
-            early = transport.authenticate_and_open(
-                endpoint.user, identities[0].key, deadline
+            channel = transport.authenticate_and_open(
+                endpoint.user, identities[0].key, deadline, early
             )
-            if early is not None:
-                return early
+            if channel is not None:
+                return channel
         else:
             for identity in identities:
                 if transport.authenticate(endpoint.user, identity.key, deadline):
@@ -234,11 +258,3 @@ def _connect_error(
         f"{where} hung up during the SSH handshake{detail}",
         "check that the VM's SSH server runs; it may be busy or restarting",
     )
-
-
-def _usable(channel: SshChannel) -> SshChannel | None:
-    try:
-        channel.wait_open()
-    except Refusal:
-        return None
-    return channel

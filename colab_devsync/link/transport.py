@@ -34,7 +34,7 @@ from paramiko.packet import Packetizer
 
 from ..errors import LinkLost
 from .base import Flow
-from .channel import MAX_PACKET, WINDOW, Refusal, SshChannel
+from .channel import MAX_PACKET, WINDOW, Opening, Refusal, SshChannel
 from .wire import Wire
 
 _LOG = logging.getLogger(__name__)
@@ -235,14 +235,14 @@ class ClientTransport(RobustTransport):
         return False
 
     def authenticate_and_open(
-        self, user: str, key: paramiko.PKey, deadline: float
+        self, user: str, key: paramiko.PKey, deadline: float, opening: Opening
     ) -> SshChannel | None:
-        """As `authenticate`, and opens a session channel in the same flight, which
-        saves a round trip for the first command. None: key not accepted."""
+        """As `authenticate`, and opens a channel in the same flight, which saves a
+        round trip for the first command. None: key not accepted."""
         auth = self._authenticator()
         done = threading.Event()
         auth.auth_publickey(user, key, done)
-        self._early = self.open("session", "a session")
+        self._early = self.open(opening)
         self._await(done, deadline)
         if auth.is_authenticated():
             return self._early
@@ -275,22 +275,20 @@ class ClientTransport(RobustTransport):
 
     # --- channels -----------------------------------------------------------------
 
-    def open(
-        self, kind: str, label: str, payload: bytes = b"", flow: Flow | None = None
-    ) -> SshChannel:
+    def open(self, opening: Opening, flow: Flow | None = None) -> SshChannel:
         """Asks for a channel and does not wait; see `SshChannel.wait_open`."""
         with self.lock:
             number = self._next_number
             self._next_number += 1
-            channel = SshChannel(self, number, label, flow)
+            channel = SshChannel(self, number, opening.label, flow)
             self._channels[number] = channel
             self.channels_seen[number] = True
-        name = kind.encode()
+        name = opening.kind.encode()
         head = struct.pack(">I", len(name)) + name
         sizes = struct.pack(">III", number, channel.window, MAX_PACKET)
         if not self.active:
             channel.on_lost()
-        self.send_packet(_OPEN, head, sizes, payload)
+        self.send_packet(_OPEN, head, sizes, opening.payload)
         return channel
 
     def send_packet(self, *parts: bytes | memoryview) -> None:

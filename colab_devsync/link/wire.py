@@ -29,11 +29,12 @@ class Wire(Protocol):
 
 
 class SocketWire:
-    """A connected TCP socket, read ahead so that small packets cost one system call."""
+    """A connected socket, read ahead so that small packets cost one system call."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._ahead = b""
         self._at = 0

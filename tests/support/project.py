@@ -100,10 +100,12 @@ class Project:
         """Writes the configuration: `port` that of a proxy, `sync` lines of [sync]."""
         config = self.remote.config(**link)
         keys = ("provider", "host", "port", "user", "identity_file", "host_key")
+        if config.provider != "direct":
+            keys = (*keys, "relay", "session", "proxy_command", "api_key_env")
         lines = ["[link]"]
         for key in keys:
             value = getattr(config, key)
-            if value is not None:
+            if value not in (None, ()):
                 lines.append(f"{key} = {json.dumps(value)}")
         self.vm = vm or self.vm
         lines += ["[remote]", f"root = {json.dumps(str(self.vm))}"]

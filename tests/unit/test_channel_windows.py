@@ -111,7 +111,7 @@ def test_no_more_is_sent_than_may_be_on_its_way() -> None:
     channel, wire = opened(flow)
     writer = threading.Thread(target=channel.write, args=(bytes(200 * KIB),))
     writer.start()
-    packet = 32 * KIB - 64
+    packet = 32 * KIB - 192
     wire.wait_sent(3 * packet)  # a fourth would be more than 100 KiB
     channel.on_window(2 * packet)
     wire.wait_sent(5 * packet)
