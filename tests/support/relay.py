@@ -32,6 +32,8 @@ class Relay:
         vm_line: str = VM_LINE,
         laptop_line: str = LAPTOP_LINE,
         extra: Sequence[str] = ("ForceCommand /usr/sbin/nologin",),
+        address: str = "127.0.0.1",
+        under: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
@@ -41,7 +43,8 @@ class Relay:
             laptop_line.format(port=self.port, key=make_key(self.laptop_key)),
         ]
         alive = ("ClientAliveInterval 15", "ClientAliveCountMax 2")
-        self.sshd = Sshd(folder / "sshd", Options(extra=(*alive, *extra)))
+        options = Options(extra=(*alive, *extra), address=address, under=under)
+        self.sshd = Sshd(folder / "sshd", options)
         (self.sshd.folder / "authorized_keys").write_text("\n".join(lines) + "\n")
 
     def __enter__(self) -> Relay:
@@ -52,7 +55,7 @@ class Relay:
 
     @property
     def where(self) -> str:
-        return f"127.0.0.1:{self.sshd.port}"
+        return f"{self.sshd.host}:{self.sshd.port}"
 
     @property
     def login(self) -> str:
@@ -72,5 +75,5 @@ class Relay:
             f"ProxyCommand=ssh -F /dev/null -i {self.laptop_key} -p {self.sshd.port} "
             "-o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no "
             "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
-            f"-W localhost:{self.port} {self.sshd.user}@127.0.0.1"
+            f"-W localhost:{self.port} {self.sshd.user}@{self.sshd.host}"
         )

@@ -35,13 +35,15 @@ class Options:
     forwarding: bool = True
     force_command: str | None = None  # "$SSH_ORIGINAL_COMMAND" holds the real one
     extra: tuple[str, ...] = ()  # lines of sshd_config
+    address: str = "127.0.0.1"  # where it is reached
+    under: tuple[str, ...] = ()  # a command that runs it, elsewhere
 
 
 class Sshd:
     """A running server. `folder` holds keys, log and the HOME of its sessions."""
 
     def __init__(self, folder: Path, options: Options = Options()) -> None:
-        self.host = "127.0.0.1"
+        self.host = options.address
         self.user = getpass.getuser()
         self.folder = folder
         self.home = folder / "home"
@@ -82,7 +84,8 @@ class Sshd:
             self.port = self.port or _free_port()
             config = self.folder / "sshd_config"
             config.write_text("\n".join(self._config()) + "\n")
-            command = [self._binary, "-D", "-f", str(config), "-E", str(self._log)]
+            command = [*self.options.under, self._binary, "-D", "-f", str(config)]
+            command += ["-E", str(self._log)]
             self._process = subprocess.Popen(
                 ["sh", "-c", _GUARD, "sh", *command],
                 stdin=subprocess.PIPE,
@@ -127,7 +130,7 @@ class Sshd:
         options = self.options
         lines = [
             f"Port {self.port}",
-            "ListenAddress 127.0.0.1",
+            f"ListenAddress {'0.0.0.0' if options.under else options.address}",
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {self.folder}/authorized_keys",
             "PidFile none",

@@ -1,0 +1,253 @@
+"""Provider `relay`: through a real relay to a real SSH server.
+
+What goes wrong, and what is said then, over loopback; over two real networks that
+share only the relay see test_relay_networks.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_devsync.core.events import Question
+from colab_devsync.errors import (
+    AuthFailed,
+    ConnectFailed,
+    ForwardRefused,
+    HostKeyChanged,
+    HostKeyUnknown,
+    VmAbsent,
+)
+from colab_devsync.link.base import Connection
+from colab_devsync.link.hostkeys import HostKey, pins_of
+from tests.support.proxy import ChaosProxy
+from tests.support.relay import LAPTOP_LINE, Relay
+from tests.support.remotes import Login, Remote
+from tests.support.sshd import Sshd
+from tests.support.vm import make_key
+
+MB = 1_000_000
+
+
+class Behind:
+    """A VM's SSH server, a relay, and the VM's own tunnel to it."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.stack = ExitStack()
+        self.relay = self.stack.enter_context(Relay(folder / "relay", **options))
+        self.vm = self.stack.enter_context(Sshd(folder / "vm"))
+        with (self.vm.folder / "authorized_keys").open("a") as file:
+            file.write(self.relay.laptop_key.with_suffix(".pub").read_text())
+        login = Login(
+            self.relay.port,
+            self.vm.user,
+            self.relay.laptop_key,
+            self.vm.fingerprint,
+            "localhost",
+        )
+        self.remote = Remote("sshd", login, folder / "root", folder / "state")
+        self.remote.root.mkdir()
+        self.pin_relay(self.relay.where)
+        self.tunnel: subprocess.Popen[bytes] | None = None
+
+    def pin_relay(self, where: str) -> None:
+        key = HostKey("ssh-ed25519", self.relay.sshd.fingerprint)
+        pins_of(self.remote.state).put(None, where, key)
+
+    def open_tunnel(self) -> None:
+        """As the notebook does it; returns when the relay listens."""
+        relay, options = self.relay, ["-F", "none", "-N", "-v"]
+        for one in (
+            *("BatchMode=yes", "IdentitiesOnly=yes", "ExitOnForwardFailure=yes"),
+            *("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"),
+        ):
+            options += ["-o", one]
+        options += ["-R", f"localhost:{relay.port}:localhost:{self.vm.port}"]
+        options += ["-i", str(relay.vm_key), "-p", str(relay.sshd.port)]
+        self.tunnel = subprocess.Popen(
+            ["ssh", *options, f"{relay.sshd.user}@127.0.0.1"], stderr=subprocess.PIPE
+        )
+        assert self.tunnel.stderr is not None
+        said = b""
+        while b"remote forward success" not in said:
+            line = self.tunnel.stderr.readline()
+            assert line, said
+            said += line
+
+    def connect(self, **changes: Any) -> Connection:
+        fields = {"provider": "relay", "relay": self.relay.login, **changes}
+        return self.remote.connect(**fields)
+
+    def close(self) -> None:
+        self.remote.close()
+        if self.tunnel is not None:
+            self.tunnel.kill()
+            self.tunnel.communicate()
+        self.stack.close()
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    """One for all tests that leave it as it was."""
+    made = Behind(tmp_path_factory.mktemp("behind"))
+    made.open_tunnel()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_behind(tmp_path: Path) -> Iterator[Callable[..., Behind]]:
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Behind:
+            made = Behind(tmp_path, **options)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+def test_programs_and_forwards_work(behind: Behind) -> None:
+    connection = behind.connect()
+    program = connection.exec(f"head -c {20 * MB} | wc -c")
+    program.write(os.urandom(20 * MB))
+    assert program.read(100).split() == [b"%d" % (20 * MB)]
+    inner = connection.connect_tcp("127.0.0.1", behind.vm.port)
+    assert inner.read(4) == b"SSH-"
+    assert connection.login is not None
+    assert connection.login.host_key.startswith("ssh-ed25519 ")
+    connection.close()
+    assert not connection.is_alive()
+
+
+def test_the_label_names_both(behind: Behind) -> None:
+    link = behind.remote.link(provider="relay", relay=behind.relay.login)
+    port, where = behind.relay.port, behind.relay.where
+    assert link.label == f"{behind.vm.user}@localhost:{port} via {where}"
+
+
+def test_both_host_keys_are_asked_about_by_name(behind: Behind, tmp_path: Path) -> None:
+    asked: list[Question] = []
+
+    def yes(question: Question) -> str:
+        asked.append(question)
+        return "yes"
+
+    login = dataclasses.replace(behind.remote.login)
+    stranger = Remote("sshd", login, tmp_path, tmp_path / "state")
+    fields = {"provider": "relay", "relay": behind.relay.login, "host_key": None}
+    for _ in range(2):
+        stranger.connect(ask=yes, **fields).close()
+    relay, vm = asked
+    assert relay.text.startswith(f"{behind.relay.where} is not known yet")
+    assert behind.relay.sshd.fingerprint in relay.text
+    assert f"localhost:{behind.relay.port} via {behind.relay.where}" in vm.text
+    assert behind.vm.fingerprint in vm.text
+
+
+def test_a_relay_that_nobody_vouches_for(behind: Behind, tmp_path: Path) -> None:
+    stranger = Remote("sshd", behind.remote.login, tmp_path, tmp_path / "state")
+    with pytest.raises(HostKeyUnknown, match=re.escape(behind.relay.where)):
+        stranger.connect(
+            provider="relay", relay=behind.relay.login, ask=lambda question: "no"
+        )
+
+
+def test_another_relay_at_the_same_place(behind: Behind, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    pins_of(state).put(None, behind.relay.where, HostKey("ssh-ed25519", "SHA256:x"))
+    stranger = Remote("sshd", behind.remote.login, tmp_path, state)
+    with pytest.raises(HostKeyChanged, match=re.escape(behind.relay.where)):
+        stranger.connect(provider="relay", relay=behind.relay.login)
+
+
+def test_another_vm_behind_the_same_relay(behind: Behind) -> None:
+    with pytest.raises(HostKeyChanged, match=f"localhost:{behind.relay.port} via"):
+        behind.connect(host_key="SHA256:" + "A" * 43)
+
+
+def test_a_relay_that_does_not_answer(behind: Behind) -> None:
+    with pytest.raises(ConnectFailed, match="relay is not reached") as caught:
+        behind.connect(relay="me@127.0.0.1:1")
+    assert not isinstance(caught.value, VmAbsent)
+    assert "`relay` in [link]" in caught.value.hint
+
+
+def test_a_relay_that_refuses_the_key(behind: Behind, tmp_path: Path) -> None:
+    make_key(tmp_path / "key")
+    with pytest.raises(AuthFailed, match="relay refused") as caught:
+        behind.connect(identity_file=str(tmp_path / "key"))
+    assert behind.relay.sshd.user in caught.value.message
+    assert "on the relay" in caught.value.hint
+
+
+def test_a_vm_that_refuses_the_key(make_behind: Callable[..., Behind]) -> None:
+    behind = make_behind()
+    (behind.vm.folder / "authorized_keys").write_text("")
+    behind.open_tunnel()
+    with pytest.raises(AuthFailed, match=f"localhost:{behind.relay.port}") as caught:
+        behind.connect()
+    assert "on the VM" in caught.value.hint
+
+
+def test_no_vm_is_there_yet_and_then_it_is(make_behind: Callable[..., Behind]) -> None:
+    behind = make_behind()
+    with pytest.raises(VmAbsent, match="no VM is connected to its port") as caught:
+        behind.connect()
+    assert "run the notebook" in caught.value.hint
+    behind.open_tunnel()
+    assert behind.connect().exec("echo in").read(10) == b"in\n"
+
+
+@pytest.mark.parametrize("port", [1, 22])
+def test_a_port_that_the_relay_does_not_permit(behind: Behind, port: int) -> None:
+    with pytest.raises(ForwardRefused, match=f"localhost:{port}") as caught:
+        behind.connect(port=port)
+    assert f'permitopen="localhost:{port}"' in caught.value.hint
+
+
+def test_a_relay_without_forwarding(make_behind: Callable[..., Behind]) -> None:
+    behind = make_behind(laptop_line=LAPTOP_LINE.replace("port-forwarding,", ""))
+    with pytest.raises(ForwardRefused) as caught:
+        behind.connect()
+    assert "AllowTcpForwarding" in caught.value.hint
+
+
+def test_without_one_key_named_all_are_tried(
+    behind: Behind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "home" / ".ssh"
+    folder.mkdir(parents=True)
+    make_key(folder / "id_ed25519")
+    (folder / "id_rsa").write_bytes(behind.relay.laptop_key.read_bytes())
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    connection = behind.connect(identity_file=None)
+    assert connection.exec("echo in").read(10) == b"in\n"
+
+
+def test_a_relay_that_falls_silent_after_the_login(
+    behind: Behind, make_proxy: Callable[..., ChaosProxy]
+) -> None:
+    """The line dies while the VM's own handshake is under way."""
+    proxy = make_proxy(behind.relay.sshd.port)
+    where = f"127.0.0.1:{proxy.port}"
+    behind.pin_relay(where)
+    fields = {"relay": f"{behind.relay.sshd.user}@{where}", "timeout_s": 1.0}
+    behind.connect(**fields).close()
+    down = proxy.counts().down
+    for part in (0.3, 0.6, 0.9):
+        proxy.cut_after("down", int(down * part))
+        with pytest.raises(ConnectFailed):
+            behind.connect(**fields)
+    proxy.freeze("down")
+    with pytest.raises(ConnectFailed, match="did not finish"):
+        behind.connect(**fields)
