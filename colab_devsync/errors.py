@@ -22,6 +22,7 @@ is what the command line exits with.
     - UnsafePlan                  halted before a mass delete
     - Conflicts                   files changed on both sides
     - NotFlushed                  files could not be brought up to date
+    - NotPulled                   files of the VM could not be fetched
   - RunError                  6   a program could not be started
   - Busy                      7   somebody else holds what is needed
 """
@@ -139,6 +140,10 @@ class Conflicts(SyncError):
 
 class NotFlushed(SyncError):
     """Some files are not on the VM."""
+
+
+class NotPulled(SyncError):
+    """Some files of the VM are not here."""
 
 
 class RunError(DevsyncError):

@@ -26,6 +26,8 @@ from .ownership import Taken
 from .parts import Parts
 from .paths import STATE_DIR, UnsafePath
 from .programs import Programs
+from .pulling import watch
+from .pulling_reads import Reads
 from .refusal import in_words
 from .runs import NoRun, Runs
 from .staging import write_all
@@ -140,7 +142,8 @@ class Agent:
         tree.start(trust=not torn)
         listener = Listener(self._serve_stream)
         runs = Runs(tree.state, tree.root)
-        self._session = _Session(tree, Parts(tree), listener, unsynced, runs)
+        reads = Reads(tree.root)
+        self._session = _Session(tree, Parts(tree), listener, unsynced, runs, reads)
         answer = dict(probe.identity())
         answer.update(
             version=wire.VERSION,
@@ -259,6 +262,13 @@ class Agent:
                     follow(self.session.runs, frame.meta, reader, _Sender(connection))
                     connection.shutdown(socket.SHUT_RDWR)  # wakes its other reader
                     return
+                if frame.meta.get("op") == "watch":
+                    root = self.session.tree.root
+                    watch(frame.meta, root, reader, _Sender(connection))
+                    return
+                if frame.meta.get("op") == "reads":
+                    self.session.reads.serve(connection, reader)
+                    return
                 self._serve(frame)
         except (OSError, wire.WireError):
             return  # cut off: what did not arrive whole is sent again
@@ -272,6 +282,7 @@ class _Session(NamedTuple):
     listener: Listener
     unsynced: Unsynced
     runs: Runs
+    reads: Reads
 
 
 class _Worker:

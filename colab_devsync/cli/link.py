@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import output
+from . import output, pull
 from .runs import summary
 from .settings import current, global_options
 from .talk import Talk
@@ -100,6 +100,7 @@ def _describe(status: dict[str, Any]) -> str:
             ("conflicts", conflicts),
             ("runs", "\n".join(_runs(status.get("runs", ())))),
             ("forwards", "\n".join(map(_forward, status.get("forwards", ())))),
+            ("pulls", "\n".join(map(pull.shown, status.get("pulls", ())))),
             ("problems", "\n".join(problems)),
             ("message", status.get("message") or ""),
         ]

@@ -135,6 +135,10 @@ class _Events:
         if method == "colabDevsync/run":
             code = f" with {params['exitCode']}" if "exitCode" in params else ""
             return f"{params['run']}  {params['state']}{code}"
+        if method == "colabDevsync/pulled":
+            return f"{params['name']}/{params['path']}  {output.size(params['bytes'])}"
+        if method == "window/showMessage":
+            return f"warning: {params['message']}"
         if method != "colabDevsync/status":
             return ""
         parts = [params["link"], params.get("message") or ""]

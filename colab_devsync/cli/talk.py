@@ -77,7 +77,7 @@ class Talk:
         if self._server is not None:
             self._server.close()
 
-    def in_project(self, name: str, **arguments: Any) -> Any:
+    def in_project(self, name: str, /, **arguments: Any) -> Any:
         """A short command's result, or a long one's `started`."""
         return self._execute(name, {"folder": self.folder, **arguments})
 
@@ -90,7 +90,7 @@ class Talk:
         """A command that is not about the project."""
         return self._execute(name, arguments)
 
-    def job(self, name: str, **arguments: Any) -> dict[str, Any]:
+    def job(self, name: str, /, **arguments: Any) -> dict[str, Any]:
         """Runs a long command in the project to its end. ctrl-C cancels it there."""
         started = self.in_project(name, **arguments)
         return self.finish(started["job"])

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from .failures import Failure
+from .pulls import PullInfo
 from .runs import ForwardInfo, RunInfo
 from .ssh_access import SshAccess
 
@@ -71,6 +72,7 @@ class Status:
     problems: tuple[Problem, ...] = ()
     runs: tuple[RunInfo, ...] = ()  # that run, and that ended since we are online
     forwards: tuple[ForwardInfo, ...] = ()
+    pulls: tuple[PullInfo, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The body of `colabDevsync/status` and of `status --json`."""
@@ -78,6 +80,7 @@ class Status:
         body["rttMs"] = body.pop("rtt_ms")
         body["runs"] = [run.as_json() for run in self.runs]
         body["forwards"] = [forward.as_json() for forward in self.forwards]
+        body["pulls"] = [pull.as_json() for pull in self.pulls]
         return {key: value for key, value in body.items() if value is not None}
 
 
@@ -158,6 +161,27 @@ class SshReady:
     access: SshAccess
 
 
+@dataclass(frozen=True)
+class FilePulled:
+    """A file of a pull rule is here, whole. `bytes`: its size."""
+
+    rule: str
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PullsChanged:
+    pulls: tuple[PullInfo, ...]
+
+
+@dataclass(frozen=True)
+class PullsInDanger:
+    """Files wait on a VM that has not been reached for a while."""
+
+    message: str
+
+
 Event = (
     StatusChanged
     | Mirrored
@@ -166,6 +190,9 @@ Event = (
     | RunChanged
     | FailuresChanged
     | SshReady
+    | FilePulled
+    | PullsChanged
+    | PullsInDanger
 )
 Emit = Callable[[Event], None]
 OnProgress = Callable[[Progress], None]

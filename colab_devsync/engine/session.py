@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,7 @@ from .programs.failures import Failures
 from .programs.process import ExecSpec, OnOutput, RemoteProcess, start_program
 from .programs.runs import Runs
 from .programs.tensorboard import Tensorboard
+from .pulls.pulls import Pulls
 from .reach import Reach
 from .teller import Teller
 from .uplink import Uplink
@@ -76,6 +78,7 @@ class Session:
         ours = (self.access, self.runs, self._run_ports)
         self.debugger = Debugger(*ours, self.forwards)
         self.tensorboard = Tensorboard(*ours)
+        self.pulls = Pulls(self.root, self._loop, self._reach, emit)
         self._teller = Teller(emit, self._loop, self._compose())
         self._loop.start()
 
@@ -124,7 +127,9 @@ class Session:
     @property
     def is_in_use(self) -> bool:
         """Whether something on the VM needs us, though nobody looks. Any thread."""
-        return self.runs.is_any_running or self.forwards.is_in_use
+        return (
+            self.runs.is_any_running or self.forwards.is_in_use or self.pulls.is_in_use
+        )
 
     def saved(self, path: Path) -> None:
         """A hint: an editor wrote this file. Never blocks, never fails."""
@@ -197,6 +202,7 @@ class Session:
             self._reach.close()
 
         self.runs.close()
+        self.pulls.close()
         self.forwards.shut()
         self._loop.post(work)
         self._loop.stop(timeout_s=1.0)
@@ -258,6 +264,7 @@ class Session:
         self.runs.look()
         self.forwards.look()
         self._run_ports.look()
+        self.pulls.look()
         self._files.pump()
         # Told first, so that who waits for a sync finds its status current.
         self._teller.tell(self._compose())
@@ -273,5 +280,6 @@ class Session:
 
     def _compose(self) -> Status:
         status = compose(self.root, self._profile, self._reach, self._files.mirror)
-        problems = (self._files.watch_problem, self.ssh.problem)
-        return with_more(status, problems, self.runs, self.forwards)
+        problems = (self._files.watch_problem, self.ssh.problem, *self.pulls.problems)
+        status = with_more(status, problems, self.runs, self.forwards)
+        return replace(status, pulls=self.pulls.snapshot)

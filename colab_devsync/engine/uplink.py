@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..core.events import Ask, VmInfo
-from ..errors import DevsyncError
+from ..errors import DevsyncError, ForwardRefused
 from ..link.base import Connection, Link, Stream
 from ..remote import streams
 from ..remote.bootstrap import Hello, shell_name, start_agent
 from ..remote.client import AgentClient, Reply
 from ..remote.liveness import BULK_S, BUSY_S, IDLE_S, Liveness
 from .traffic.bulk import Bulk
+from .traffic.congestion import Window
 from .traffic.flows import Flows
 
 _CONNECT_TRIPS = 4.5  # TCP, key exchange, authentication; measured
@@ -56,6 +57,7 @@ class Uplink:
         self.vm: VmInfo = hello.vm
         self.bulk = Bulk(client, self._open_bulk)
         self.flows = Flows()
+        self.incoming = Window()  # bytes of files that come home
         self._tokens = list(hello.bulk_tokens)
         self._port = hello.bulk_port
         self._token_lock = threading.Lock()
@@ -69,9 +71,10 @@ class Uplink:
         on_lost: Callable[[DevsyncError], None],
     ) -> None:
         """From now on the link is pinged, and its end is told."""
+        windows = (self.bulk.window, self.incoming)
 
         def pace_s() -> float:
-            if self.bulk.window.is_used or self.flows.is_used:
+            if any(window.is_used for window in windows) or self.flows.is_used:
                 return BULK_S
             return BUSY_S if is_busy() else IDLE_S
 
@@ -80,16 +83,20 @@ class Uplink:
             on_lost(error)
 
         self.client.on_lost = lost
-        window, flows = self.bulk.window, self.flows
+        flows = self.flows
 
         def look(delay_s: float, lowest_s: float) -> None:
-            window.look(delay_s, lowest_s)
+            for window in windows:
+                window.look(delay_s, lowest_s)
             flows.look(delay_s, lowest_s)
+
+        def patience_s() -> float:
+            return max(flows.patience_s(), *(one.patience_s() for one in windows))
 
         self.liveness = Liveness(
             self.client,
             pace_s=pace_s,
-            patience_s=lambda: max(window.patience_s(), flows.patience_s()),
+            patience_s=patience_s,
             on_rtt=on_rtt,
             on_delay=look,
         )
@@ -98,8 +105,13 @@ class Uplink:
         if self.client.is_lost:
             self.client.on_lost(self.client.lost_error())
 
+    @property
+    def streams_wanted(self) -> int:
+        """How many streams at once serve this link best."""
+        return streams.wanted(self._first_rtt_s)
+
     def _open_bulk(self) -> tuple[Stream, ...]:
-        count = streams.wanted(self._first_rtt_s)
+        count = self.streams_wanted
         tokens = tuple(self._take_token() for _ in range(count))
         opened = self._door().open_all(tokens)
         self.vm = replace(self.vm, transfer=opened.label)
@@ -114,6 +126,16 @@ class Uplink:
         """A stream of one's own to the agent, for a program. Blocks one round trip."""
         token = self._take_token()
         return self._door().open(token)
+
+    def open_streams(self, count: int) -> tuple[Stream, ...]:
+        """Several, in one round trip; a single one where the server refuses forwards,
+        because it admits few of the other kind. LinkLost."""
+        tokens = tuple(self._take_token() for _ in range(count))
+        door = self._door()
+        try:
+            return door.forward_all(tokens)
+        except ForwardRefused:
+            return (door.pump(tokens[0]),)
 
     def dial(self, host: str, port: int) -> Stream:
         """A TCP connection from the VM to `host`:`port`. Blocks one round trip.
@@ -138,6 +160,7 @@ class Uplink:
         self.connection.close()
         self.client.close()
         self.bulk.close()
+        self.incoming.close()
 
 
 def open_uplink(target: Target, ask: Ask, timeout_s: float) -> Uplink:

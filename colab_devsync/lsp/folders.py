@@ -17,8 +17,11 @@ from ..core.events import (
     ConflictsChanged,
     Event,
     FailuresChanged,
+    FilePulled,
     Mirrored,
     ProblemsChanged,
+    PullsChanged,
+    PullsInDanger,
     Question,
     RunChanged,
     Status,
@@ -27,7 +30,7 @@ from ..core.events import (
 from ..daemon.hub import Project
 from ..daemon.projects import require_root
 from ..errors import ConfigError, DevsyncError
-from . import operations, protocol, questions
+from . import operations, protocol, pulls, questions
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -175,6 +178,8 @@ class Folders:
                 self._ls.runs.changed(project, run)
             case FailuresChanged(failures):
                 self._ls.diagnostics.show_failures(Path(root), failures)
+            case FilePulled() | PullsChanged() | PullsInDanger():
+                pulls.tell(self._ls, root, event)
 
     def status(self, project: Project, status: Status) -> dict[str, Any]:
         """A status for this client."""

@@ -21,6 +21,8 @@ MIRRORED: Final = "colabDevsync/mirrored"
 JOB: Final = "colabDevsync/job"
 OUTPUT: Final = "colabDevsync/output"
 RUN: Final = "colabDevsync/run"
+PULLS: Final = "colabDevsync/pulls"
+PULLED: Final = "colabDevsync/pulled"
 
 # client -> server requests
 WAIT: Final = "colabDevsync/wait"
@@ -76,6 +78,22 @@ class MirroredBody(TypedDict):
     path: str
     bytes: int
     ms: float
+
+
+class PullsBody(TypedDict):
+    """How the pull rules stand; see `core/pulls.py`, PullInfo.as_json."""
+
+    folder: str
+    pulls: list[dict[str, Any]]
+
+
+class PulledBody(TypedDict):
+    """A file of a pull rule is here, whole."""
+
+    folder: str
+    name: str
+    path: str
+    bytes: int
 
 
 class OutputBody(TypedDict):

@@ -90,11 +90,15 @@ class Door:
         except ForwardRefused:
             return self.pump(token)
 
+    def forward_all(self, tokens: tuple[str, ...]) -> tuple[Stream, ...]:
+        """As many forwarded streams as are admitted. ForwardRefused, LinkLost."""
+        return _all_at_once(self.forward, tokens)
+
     def open_all(self, tokens: tuple[str, ...]) -> BulkStreams:
         """A stream per token, all in the same round trip; fewer if the server admits
         no more. LinkLost and other failures, if there is none at all."""
         try:
-            streams = _all_at_once(self.forward, tokens)
+            streams = self.forward_all(tokens)
             return BulkStreams(streams, f"direct-tcpip x{len(streams)}")
         except ForwardRefused:
             streams = _all_at_once(self.pump, tokens[:SESSIONS])

@@ -15,6 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ...core.pulls import Version
+
+__all__ = ["LocalStat", "Pulled", "Record", "Version", "by_age", "stat_of"]
+
 _SCHEMA = """
 create table if not exists pulled (
   rule text, path text, remote text not null,
@@ -27,15 +31,6 @@ create table if not exists parts (
   primary key (rule, path)) without rowid;
 """
 _MASK = (1 << 63) - 1  # SQLite's integers are signed
-
-
-class Version(NamedTuple):
-    """One version of a file on the VM, as its file system tells it apart."""
-
-    dev: int
-    ino: int
-    size: int
-    mtime_ns: int
 
 
 class LocalStat(NamedTuple):
@@ -70,6 +65,7 @@ class Record:
     def __init__(self, folder: Path) -> None:
         """`folder`: the project's own, see `places.project_state_dir`."""
         self._lock = threading.Lock()
+        self._is_closed = False
         self._db = sqlite3.connect(
             folder / "pulls.db",
             isolation_level=None,
@@ -81,12 +77,16 @@ class Record:
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
+        """From now on nothing is noted; what that misses is found out again."""
         with self._lock:
+            self._is_closed = True
             self._db.close()
 
     def pulled(self, rule: str) -> dict[str, Pulled]:
         """All that the rule ever pulled, by path; dropped ones too."""
         with self._lock:
+            if self._is_closed:
+                return {}
             rows = self._db.execute(
                 "select * from pulled where rule = ?", (rule,)
             ).fetchall()
@@ -102,7 +102,9 @@ class Record:
     def keep(self, files: Iterable[Pulled]) -> None:
         """Notes what is here now; what was noted of a part of them is forgotten."""
         files = list(files)
-        with self._lock, self._db:
+        with self._lock:
+            if self._is_closed:
+                return
             self._db.execute("begin")
             self._db.executemany(
                 "insert or replace into pulled values (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -112,6 +114,7 @@ class Record:
                 "delete from parts where rule = ? and path = ?",
                 [(one.rule, one.path) for one in files],
             )
+            self._db.execute("commit")
 
     def dropped(self, one: Pulled) -> Pulled:
         """It is not here any more, and not wanted back in this version."""
@@ -124,6 +127,8 @@ class Record:
     def part(self, rule: str, path: str) -> tuple[str, str] | None:
         """What is here of a file that has not arrived whole: (version, ranges)."""
         with self._lock:
+            if self._is_closed:
+                return None
             row = self._db.execute(
                 "select version, ranges from parts where rule = ? and path = ?",
                 (rule, path),
@@ -131,8 +136,10 @@ class Record:
         return (row[0], row[1]) if row else None
 
     def keep_part(self, rule: str, path: str, version: str, ranges: str) -> None:
-        """To be called when the ranges are on disk."""
+        """What a power cut takes back of it, the file's hash will tell."""
         with self._lock:
+            if self._is_closed:
+                return
             self._db.execute(
                 "insert or replace into parts values (?, ?, ?, ?)",
                 (rule, path, version, ranges),
@@ -140,6 +147,8 @@ class Record:
 
     def drop_part(self, rule: str, path: str) -> None:
         with self._lock:
+            if self._is_closed:
+                return
             self._db.execute(
                 "delete from parts where rule = ? and path = ?", (rule, path)
             )
@@ -147,6 +156,8 @@ class Record:
     def parts(self, rule: str) -> list[str]:
         """The paths of which something is here."""
         with self._lock:
+            if self._is_closed:
+                return []
             rows = self._db.execute("select path from parts where rule = ?", (rule,))
             return [path for (path,) in rows]
 

@@ -1,0 +1,136 @@
+"""Pull rules: which files they mean, which of them are wanted, how a pull stands.
+
+Pure functions and frozen values; any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+from .gitignore import parse
+
+PullState = Literal["offline", "watching", "waiting", "fetching", "failed"]
+
+
+class Version(NamedTuple):
+    """One version of a file on the VM, as its file system tells it apart."""
+
+    dev: int
+    ino: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A finished file on the VM. `grows`: it is open, and only appended to."""
+
+    version: Version
+    grows: bool = False
+
+
+@dataclass(frozen=True)
+class PullInfo:
+    """How one rule stands. Sizes in bytes."""
+
+    name: str
+    remote: str
+    local: str
+    state: PullState = "offline"
+    here: int = 0  # files that were pulled and are here
+    waiting: int = 0  # finished files that only the VM has and that are wanted
+    waiting_bytes: int = 0  # of them, what is still to come
+    only_there: int = 0  # files that only the VM has, wanted or not
+    writing: int = 0  # files on the VM that are still written
+    newest: str | None = None  # the newest file here
+    newest_at: float | None = None  # when it was finished, as unix time of this machine
+    message: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As `status --json` and `colabDevsync/pulls` have it."""
+        body = asdict(self)
+        body["waitingBytes"] = body.pop("waiting_bytes")
+        body["onlyThere"] = body.pop("only_there")
+        body["newestAt"] = body.pop("newest_at")
+        return {key: value for key, value in body.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What came since the last `pull`, by that one or by itself before. `bytes`: the
+    sizes of these files."""
+
+    files: int
+    bytes: int
+
+
+def selection(include: Sequence[str]) -> list[list[object]]:
+    """`include` as the agent takes it: [negated, folders only, whole path, regex]."""
+    patterns = [one for one in map(parse, include) if one is not None]
+    return [[one.negated, one.dir_only, one.anchored, one.regex] for one in patterns]
+
+
+def newest_first(files: Mapping[str, Version]) -> list[str]:
+    """Paths by age; of equal age by name, so that the order is stable."""
+    return sorted(files, key=lambda path: (-files[path].mtime_ns, path))
+
+
+def wanted(
+    there: Mapping[str, Version],
+    settled: Mapping[str, Version],
+    here: Mapping[str, Version],
+    keep: int,
+) -> list[str]:
+    """Paths of `there` to fetch, the newest first.
+
+    `settled`: versions that came already, be they still here or not. `here`: what is
+    here. With `keep`, what would not be among the newest that many is not fetched.
+    """
+    chosen = newest_first({**here, **there})
+    if keep:
+        chosen = chosen[:keep]
+    return [p for p in chosen if p in there and settled.get(p) != there[p]]
+
+
+def surplus(here: Mapping[str, Version], keep: int) -> list[str]:
+    """Paths of what is here beyond the `keep` newest; 0 keeps all."""
+    return newest_first(here)[keep:] if keep else []
+
+
+def is_plain(path: str, *, windows: bool) -> bool:
+    """Whether a path from the VM stays in its folder here."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\0" in path:
+        return False
+    return not (windows and any(char in path for char in '\\:*?"<>|'))
+
+
+def copy_name(path: str) -> str:
+    """Where the VM's version goes when somebody else's file has its name."""
+    folder, slash, name = path.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    if not stem:
+        return f"{path}.from-vm"
+    return f"{folder}{slash}{stem}.from-vm{dot}{suffix}"
+
+
+def add_range(
+    ranges: Iterable[tuple[int, int]], start: int, end: int
+) -> list[tuple[int, int]]:
+    """Disjoint ascending ranges [start, end) with one more, neighbours joined."""
+    joined: list[tuple[int, int]] = []
+    for low, high in sorted([*ranges, (start, end)]):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
+        else:
+            joined.append((low, high))
+    return joined
+
+
+def gaps(ranges: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """What the ranges leave of [0, size)."""
+    edges = [0, *(edge for one in ranges for edge in one), size]
+    pairs = zip(edges[::2], edges[1::2], strict=True)
+    return [(low, high) for low, high in pairs if low < high]

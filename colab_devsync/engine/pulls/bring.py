@@ -1,0 +1,344 @@
+"""Brings single files home: by copying, by their new end, from where it was, or whole.
+
+On the worker's thread, but for what says otherwise. What takes long is done aside.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from ...core.pulls import Remote, Version
+from ..loop import EngineLoop
+from .fetcher import Fetcher
+from .incoming import Incoming, Outcome, Ranges
+from .landing import Landed, NotHere, hash_of, in_words
+from .record import Pulled
+from .rule import Rule
+from .small import Batch, Came, Small
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+OnEnd = Callable[[Rule, Sequence[Landed]], None]
+
+
+class Bring:
+    def __init__(self, loop: EngineLoop, on_end: OnEnd) -> None:
+        """`on_end`: something about a rule's files is settled; these have landed."""
+        self._loop = loop
+        self._on_end = on_end
+        self.fetcher: Fetcher | None = None
+
+    # --- small ones ---------------------------------------------------------------
+
+    def batch(self, rule: Rule, paths: Sequence[str]) -> None:
+        files = [
+            Small(path, rule.there[path].version, rule.about(path, rule.there[path]))
+            for path in paths
+        ]
+        batch = Batch(files, partial(self._batch_came, rule))
+        for path in paths:
+            rule.busy[path] = batch
+
+    def _batch_came(self, rule: Rule, batch: Batch, came: list[Came] | None) -> None:
+        """On a lane's thread."""
+        landed: list[Landed] = []
+        others: list[tuple[str, Version, Outcome]] = []
+        for one in came or ():
+            path, version = one.file.path, one.file.version
+            outcome = one.outcome
+            if outcome.content:
+                try:
+                    landed.append(_land_small(rule, one))
+                    continue
+                except NotHere as exc:
+                    outcome = Outcome(problem=str(exc))
+                except OSError as exc:
+                    outcome = Outcome(problem=in_words(exc))
+            others.append((path, version, outcome))
+        self._keep(rule, landed)
+        self._loop.post(lambda: self._batch_ended(rule, batch, landed, others))
+
+    def _batch_ended(
+        self,
+        rule: Rule,
+        batch: Batch,
+        landed: list[Landed],
+        others: list[tuple[str, Version, Outcome]],
+    ) -> None:
+        for one in batch.files:
+            if rule.busy.get(one.path) is batch:
+                del rule.busy[one.path]
+        for path, version, outcome in others:
+            self._note(rule, path, version, outcome)
+        self._on_end(rule, landed)
+
+    # --- large ones ---------------------------------------------------------------
+
+    def large(self, rule: Rule, path: str) -> None:
+        """Begins with the cheapest way that may do."""
+        remote = rule.there[path]
+        if any(self._same_is_coming(rule, path, remote.version)):
+            return  # when that is here, it is copied
+        rule.busy[path] = None
+        try:
+            target = rule.landing.target(path)
+            source = _same_file(rule, path, remote)
+            known = rule.pulled.get(path)
+            size = remote.version.size
+            if source is not None:
+                self._copy(rule, path, remote, source)
+            elif known is not None and known.is_here and known.version.size <= size:
+                self._probe(rule, path, remote, known)
+            elif target.is_file() and target.stat().st_size == size:
+                self._probe(rule, path, remote, None)
+            else:
+                self._begin(rule, path, remote)
+        except (NotHere, OSError) as exc:
+            self._fail(rule, path, remote, exc)
+
+    def _same_is_coming(self, rule: Rule, path: str, version: Version) -> list[bool]:
+        return [
+            rule.there[other].version == version
+            for other in rule.busy
+            if other != path and other in rule.there
+        ]
+
+    def _probe(
+        self, rule: Rule, path: str, remote: Remote, known: Pulled | None
+    ) -> None:
+        """Asks for the VM's hashes: is it what is here already, or that and more?"""
+        if self.fetcher is None:
+            del rule.busy[path]
+            return
+        points = sorted({known.version.size if known else 0, remote.version.size})
+
+        def then(hashes: list[str] | None, why: str) -> None:
+            self._loop.post(lambda: self._probed(rule, path, remote, hashes, why))
+
+        self.fetcher.digests(rule.about(path, remote), points, then)
+
+    def _probed(
+        self,
+        rule: Rule,
+        path: str,
+        remote: Remote,
+        hashes: list[str] | None,
+        why: str,
+    ) -> None:
+        held = rule.there.get(path)
+        if hashes is None or held != remote:
+            rule.busy.pop(path, None)
+            if why == "changed":
+                rule.outdated(path, remote.version)
+            elif why:
+                rule.fail(path, remote.version, why)
+            self._on_end(rule, ())
+            return
+        known = rule.pulled.get(path)
+        mine = known if known is not None and known.is_here else None
+
+        def prepare() -> Path | str | None:
+            """Aside: the file that has this content, or "" and a part that has its
+            beginning, or nothing."""
+            if mine is not None and mine.local is not None:
+                if hashes[-1] == mine.hash:
+                    return mine.local
+                if hashes[0] == mine.hash:
+                    part = rule.landing.part(path, key_of(remote))
+                    shutil.copyfile(mine.local, part)
+                    return ""
+                return None
+            target = rule.landing.target(path)
+            return target if hash_of(target) == hashes[-1] else None
+
+        def then(found: Path | str | None) -> None:
+            if isinstance(found, Path):
+                landed = rule.landing.adopt(path, remote.version, hashes[-1], found)
+                self._arrived(rule, path, landed)
+            elif found == "" and mine is not None:
+                self._begin(rule, path, remote, have=[(0, mine.version.size)])
+            else:
+                self._begin(rule, path, remote)
+
+        self._aside(rule, path, remote, prepare, then)
+
+    def _copy(self, rule: Rule, path: str, remote: Remote, source: Pulled) -> None:
+        """The VM has one file under two names: so it travels once."""
+        part = rule.landing.part(path, key_of(remote))
+
+        def work() -> Landed:
+            assert source.local is not None
+            shutil.copyfile(source.local, part)
+            if hash_of(part) != source.hash:
+                raise NotHere(f"{source.local} was changed while it was copied")
+            known = rule.pulled.get(path)
+            return rule.landing.land(part, path, remote.version, source.hash, known)
+
+        self._aside(
+            rule, path, remote, work, lambda landed: self._arrived(rule, path, landed)
+        )
+
+    def _arrived(self, rule: Rule, path: str, landed: Landed) -> None:
+        rule.busy.pop(path, None)
+        self._keep(rule, [landed])
+        self._on_end(rule, [landed])
+
+    def _begin(
+        self, rule: Rule, path: str, remote: Remote, have: Ranges | None = None
+    ) -> None:
+        """Fetches it, or what is missing of it."""
+        key = key_of(remote)
+        rule.landing.target(path)
+        part = rule.landing.part(path, key)
+        if have is None:
+            have = _gathered(rule, path, key, part, remote.version.size)
+        rule.landing.check_room(
+            remote.version.size - sum(high - low for low, high in have)
+        )
+        rule.record.keep_part(rule.name, path, key, json.dumps(have))
+        incoming = Incoming(
+            path,
+            remote.version,
+            rule.about(path, remote),
+            part=part,
+            have=have,
+            note=partial(rule.record.keep_part, rule.name, path, key),
+            on_end=lambda outcome: self._came(rule, incoming, outcome),
+        )
+        rule.busy[path] = incoming
+        incoming.start()
+        self._on_end(rule, ())
+
+    def _came(self, rule: Rule, incoming: Incoming, outcome: Outcome) -> None:
+        """On the file's own thread."""
+        path, landed = incoming.path, []
+        if outcome.content:
+            try:
+                known = rule.pulled.get(path)
+                version = incoming.version
+                content = outcome.content
+                landed = [
+                    rule.landing.land(incoming.part, path, version, content, known)
+                ]
+                self._keep(rule, landed)
+            except NotHere as exc:
+                outcome = Outcome(problem=str(exc))
+            except OSError as exc:
+                outcome = Outcome(problem=in_words(exc))
+        self._loop.post(lambda: self._ended(rule, incoming, outcome, landed))
+
+    def _ended(
+        self, rule: Rule, incoming: Incoming, outcome: Outcome, landed: list[Landed]
+    ) -> None:
+        path = incoming.path
+        if rule.busy.get(path) is incoming:
+            del rule.busy[path]
+        if self.fetcher is not None:
+            self.fetcher.drop(incoming.about)
+        if outcome.changed or outcome.damaged:
+            rule.record.drop_part(rule.name, path)
+            incoming.part.unlink(missing_ok=True)
+        if not landed:
+            self._note(rule, path, incoming.version, outcome)
+        self._on_end(rule, landed)
+
+    # --- ends ---------------------------------------------------------------------
+
+    def _note(self, rule: Rule, path: str, version: Version, outcome: Outcome) -> None:
+        if outcome.changed:
+            rule.outdated(path, version)
+        elif outcome.damaged:
+            rule.fail(path, version, "what came is not what the VM has")
+        elif outcome.problem:
+            rule.fail(path, version, outcome.problem)
+
+    def _fail(self, rule: Rule, path: str, remote: Remote, exc: Exception) -> None:
+        rule.busy.pop(path, None)
+        why = in_words(exc) if isinstance(exc, OSError) else str(exc)
+        rule.fail(path, remote.version, why)
+        self._on_end(rule, ())
+
+    def _keep(self, rule: Rule, landed: Sequence[Landed]) -> None:
+        """Any thread: on disk, then in the record."""
+        rule.landing.sync(landed)
+        if landed:
+            rule.record.keep(one.pulled for one in landed)
+
+    def _aside(
+        self,
+        rule: Rule,
+        path: str,
+        remote: Remote,
+        work: Callable[[], T],
+        then: Callable[[T], None],
+    ) -> None:
+        """`work` on a thread of its own, `then` on ours."""
+
+        def succeed(value: T) -> None:
+            try:
+                then(value)
+            except (NotHere, OSError) as exc:
+                self._fail(rule, path, remote, exc)
+
+        def run() -> None:
+            try:
+                value = work()
+            except (NotHere, OSError) as exc:
+                failure = exc
+                self._loop.post(lambda: self._fail(rule, path, remote, failure))
+            else:
+                self._loop.post(lambda: succeed(value))
+
+        threading.Thread(target=run, name="devsync-pull-copy", daemon=True).start()
+
+
+def key_of(remote: Remote) -> str:
+    """Tells parts of versions apart. What grows keeps its beginning."""
+    version = remote.version
+    numbers = version[:2] if remote.grows else version
+    return ":".join(map(str, numbers))
+
+
+def _same_file(rule: Rule, path: str, remote: Remote) -> Pulled | None:
+    """What was pulled already of the same file under another name."""
+    for other in rule.pulled.values():
+        if other.path != path and other.version == remote.version and other.is_here:
+            return other
+    return None
+
+
+def _gathered(rule: Rule, path: str, key: str, part: Path, size: int) -> Ranges:
+    """What is here of it from before."""
+    noted = rule.record.part(rule.name, path)
+    if noted is None or noted[0] != key or not part.exists():
+        part.unlink(missing_ok=True)
+        return []
+    ranges: Ranges = [(low, min(high, size)) for low, high in json.loads(noted[1])]
+    return [(low, high) for low, high in ranges if low < high]
+
+
+def _land_small(rule: Rule, one: Came) -> Landed:
+    """NotHere, OSError."""
+    path, version = one.file.path, one.file.version
+    known = rule.pulled.get(path)
+    content = one.outcome.content
+    if known is not None and known.hash == content and known.is_here:
+        assert known.local is not None
+        return rule.landing.adopt(path, version, content, known.local)
+    part = rule.landing.part(path, "small")
+    with open(part, "wb") as stream:
+        stream.write(one.content)
+    try:
+        return rule.landing.land(part, path, version, content, known)
+    except BaseException:
+        os.unlink(part)
+        raise

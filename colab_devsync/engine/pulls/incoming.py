@@ -1,0 +1,270 @@
+"""One large file on its way home: which ranges are here, which are under way.
+
+Lanes write what arrives, in any order; a thread of its own follows, hashes what is
+complete from the start, and ends it. Ranges survive links, and through the record the
+daemon too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...core.pulls import Version, add_range, gaps
+from ...remote.client import Meta
+from ..traffic.congestion import Window
+from .landing import in_words
+
+_NOTE_EVERY = 4 << 20  # bytes between two notes of what is here
+_BLOCK = 1 << 20
+
+Ranges = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended: `content`, the hash of what is whole and right in the part; else
+    `changed`, the VM has another version; `damaged`, what came is not what the VM
+    has; or `problem`, for people."""
+
+    content: str = ""
+    changed: bool = False
+    damaged: bool = False
+    problem: str = ""
+
+
+class Incoming:
+    """Any thread. `on_end` is called once, on its own thread, unless `abandon` was."""
+
+    def __init__(
+        self,
+        path: str,
+        version: Version,
+        about: list[object],
+        *,
+        part: Path,
+        have: Ranges,
+        note: Callable[[str], None],
+        on_end: Callable[[Outcome], None],
+    ) -> None:
+        """`about`: the file as the agent knows it; `note` keeps the ranges as text.
+        OSError if the part cannot be written."""
+        self.path = path
+        self.version = version
+        self.about = about
+        self.is_digest_asked = False
+        self._note = note
+        self._on_end = on_end
+        self._changed = threading.Condition()
+        self._have = have
+        self._todo = gaps(have, version.size)
+        self._noted = self._arrived = sum(high - low for low, high in have)
+        self._wanted_hash = ""
+        self._outcome: Outcome | None = None
+        self._is_abandoned = self._is_kept = False
+        self._file_lock = threading.Lock()
+        # "r+b" does not make a file, "w+b" empties one.
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        self._file = os.fdopen(fd, "r+b", buffering=0)
+        self._file.truncate(version.size)
+        self.part = part
+
+    def start(self) -> None:
+        threading.Thread(
+            target=self._run, name="devsync-pull-hash", daemon=True
+        ).start()
+
+    # --- asking -------------------------------------------------------------------
+
+    def take(self, limit: int) -> tuple[int, int] | None:
+        """The next range to ask for, (start, end); None if there is none now."""
+        with self._changed:
+            if not self._todo or self._outcome is not None:
+                return None
+            start, end = self._todo[0]
+            cut = min(end, start + limit)
+            if cut == end:
+                self._todo.pop(0)
+            else:
+                self._todo[0] = (cut, end)
+            return start, cut
+
+    def give_back(self, start: int, end: int) -> None:
+        """It was asked for, but will not come."""
+        with self._changed:
+            self._todo = add_range(self._todo, start, end)
+
+    @property
+    def is_hungry(self) -> bool:
+        return bool(self._todo) and self._outcome is None
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that are here."""
+        return self._arrived
+
+    # --- arriving -----------------------------------------------------------------
+
+    def write(self, at: int, data: bytes | memoryview) -> None:
+        try:
+            with self._file_lock:
+                if not self._file.closed:
+                    self._file.seek(at)
+                    rest = memoryview(data)
+                    while rest:
+                        rest = rest[self._file.write(rest) :]
+        except OSError as exc:
+            self.end(Outcome(problem=in_words(exc)))
+            return
+        self.fill(at, at + len(data))
+
+    def fill(self, start: int, end: int) -> None:
+        """[start, end) is as it should be: written, or nothing but zeros."""
+        text = None
+        with self._changed:
+            self._have = add_range(self._have, start, end)
+            self._arrived += end - start
+            if self._arrived - self._noted >= _NOTE_EVERY:
+                self._noted = self._arrived
+                text = json.dumps(self._have)
+            self._changed.notify_all()
+            if self._outcome is not None:
+                return
+        if text is not None:
+            self._note(text)
+
+    def expect(self, content: str) -> None:
+        """The VM's hash of it."""
+        with self._changed:
+            self._wanted_hash = content
+            self._changed.notify_all()
+
+    def end(self, outcome: Outcome) -> None:
+        """Nothing more is to come. The first outcome counts."""
+        with self._changed:
+            self._outcome = self._outcome or outcome
+            self._changed.notify_all()
+
+    def abandon(self, *, keep: bool) -> None:
+        """Nobody wants it now. `keep`: what is here stays, for another time."""
+        self._is_abandoned, self._is_kept = True, keep
+        self.end(Outcome())
+
+    # --- its thread ---------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            outcome = self._follow()
+        except OSError as exc:
+            outcome = Outcome(problem=in_words(exc))
+        with self._file_lock:
+            self._file.close()
+        if not self._is_abandoned:
+            self._on_end(outcome)
+        elif self._is_kept:
+            self._note(json.dumps(self._have))
+        else:
+            self.part.unlink(missing_ok=True)
+
+    def _follow(self) -> Outcome:
+        """Hashes behind what arrives; to the end, or to another end."""
+        digest, at, size = hashlib.sha256(), 0, self.version.size
+        with self.part.open("rb", buffering=0) as stream:
+            while at < size:
+                edge = self._edge(at)
+                if edge is None:
+                    assert self._outcome is not None
+                    return self._outcome
+                while at < edge:
+                    block = stream.read(min(_BLOCK, edge - at))
+                    if not block:
+                        return Outcome(problem="somebody cut off its part here")
+                    digest.update(block)
+                    at += len(block)
+        wanted, content = self._wait_hash(), digest.hexdigest()
+        if wanted is None:
+            assert self._outcome is not None
+            return self._outcome
+        return Outcome(content=content) if content == wanted else Outcome(damaged=True)
+
+    def _edge(self, at: int) -> int | None:
+        """Up to where it is complete, past `at`; None: it has ended."""
+
+        def look() -> bool:
+            return self._outcome is not None or self._complete() > at
+
+        with self._changed:
+            self._changed.wait_for(look)
+            return None if self._outcome is not None else self._complete()
+
+    def _complete(self) -> int:
+        first = self._have[0] if self._have else (0, 0)
+        return first[1] if first[0] == 0 else 0
+
+    def _wait_hash(self) -> str | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._wanted_hash or self._outcome)
+            return self._wanted_hash if self._outcome is None else None
+
+
+class RangeAnswer:
+    """Implements `Answer` of remote/pulling.py for one range."""
+
+    def __init__(
+        self, incoming: Incoming, start: int, end: int, window: Window
+    ) -> None:
+        self._incoming = incoming
+        self._at = start
+        self._end = end
+        self._window = window
+        self._unpaid = end - start  # of what the window was asked for
+
+    def piece(self, data: bytes | memoryview) -> None:
+        size = len(data)
+        self._window.release(min(size, self._unpaid))
+        self._unpaid -= min(size, self._unpaid)
+        self._incoming.write(self._at, data)
+        self._at += size
+
+    def done(self, meta: Meta) -> None:
+        self._window.cancel(self._unpaid)
+        self._unpaid = 0
+        if meta.get("changed"):
+            self._incoming.end(Outcome(changed=True))
+        elif "failed" in meta:
+            self._incoming.end(Outcome(problem=str(meta["failed"])))
+        elif meta.get("hole"):
+            self._incoming.fill(self._at, self._end)
+
+    def lost(self) -> None:
+        self._window.cancel(self._unpaid)
+        self._unpaid = 0
+        if self._at < self._end:
+            self._incoming.give_back(self._at, self._end)
+
+
+class HashAnswer:
+    """Implements `Answer` for the hash of a whole file."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+
+    def piece(self, data: bytes | memoryview) -> None:
+        """None comes."""
+
+    def done(self, meta: Meta) -> None:
+        if meta.get("changed"):
+            self._incoming.end(Outcome(changed=True))
+        elif "failed" in meta:
+            self._incoming.end(Outcome(problem=str(meta["failed"])))
+        else:
+            self._incoming.expect(meta["hashes"][-1])
+
+    def lost(self) -> None:
+        """Asked again on the next link."""
+        self._incoming.is_digest_asked = False

@@ -1,0 +1,99 @@
+"""One `pull` that somebody waits for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
+
+from ...core.events import OnProgress, Progress
+from ...core.pulls import PullResult
+from ...errors import NotPulled
+from .record import Pulled
+from .rule import Rule
+
+_SHOWN = 5
+
+
+class PullJob:
+    """The worker's, but for what says otherwise."""
+
+    def __init__(
+        self,
+        future: Future[PullResult],
+        names: Sequence[str],
+        progress: OnProgress | None,
+        cancel: threading.Event | None,
+    ) -> None:
+        self.names = frozenset(names)
+        self.order = 0  # of the look that it waits for
+        self.is_seen = False  # that look is done
+        self._future = future
+        self._progress = progress
+        self._cancel = cancel
+        self._newest = ""
+
+    def note(self, pulled: Pulled) -> None:
+        if pulled.rule in self.names:
+            self._newest = pulled.path
+
+    def fail(self, error: BaseException) -> None:
+        with suppress(InvalidStateError):
+            self._future.set_exception(error)
+
+    def look(self, rules: Sequence[Rule]) -> bool:
+        """Whether it has ended; then its future is done."""
+        if self._cancel is not None and self._cancel.is_set():
+            self.fail(CancelledError())
+        if self._future.done():
+            return True
+        if not self.is_seen or not all(rule.is_known for rule in rules):
+            return False
+        waiting = [(rule, path) for rule in rules for path in rule.to_fetch()]
+        problems = [
+            rule.failed[path][1]
+            for rule, path in waiting
+            if path in rule.failed and path not in rule.busy
+        ]
+        if len(problems) < len(waiting):
+            return False
+        problems += [rule.refusal for rule in rules if rule.refusal is not None]
+        self._end(rules, [f"{one.path}: {one.message}" for one in problems])
+        return True
+
+    def _end(self, rules: Sequence[Rule], failed: list[str]) -> None:
+        if failed:
+            more = f" And {len(failed) - _SHOWN} more." if len(failed) > _SHOWN else ""
+            self.fail(
+                NotPulled(
+                    f"Not everything was pulled. {' '.join(failed[:_SHOWN])}{more}",
+                    "`colab-devsync status` lists them; they are tried again.",
+                )
+            )
+            return
+        with suppress(InvalidStateError):
+            self._future.set_result(_came(rules))
+        for rule in rules:
+            rule.came = PullResult(0, 0)
+
+    def report(self, rules: Sequence[Rule]) -> None:
+        if self._progress is None or self._future.done():
+            return
+        infos = [rule.info(is_online=True) for rule in rules]
+        left = sum(info.waiting_bytes for info in infos)
+        came = _came(rules)
+        self._progress(
+            Progress(
+                message=self._newest or "looking at the VM",
+                files=came.files,
+                files_total=came.files + sum(info.waiting for info in infos),
+                bytes=came.bytes,
+                bytes_total=came.bytes + left,
+            )
+        )
+
+
+def _came(rules: Sequence[Rule]) -> PullResult:
+    files = sum(rule.came.files for rule in rules)
+    return PullResult(files, sum(rule.came.bytes for rule in rules))

@@ -1,0 +1,234 @@
+"""Puts what has arrived in its place, and never over anything that is not ours.
+
+One rule's local folder. Any thread; the caller sees to it that one path is worked on by
+one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...agent import hashing
+from ...agent.paths import STATE_DIR
+from ...core.config.schema import PullConfig
+from ...core.events import Problem
+from ...core.pulls import Version, copy_name, is_plain
+from .record import Pulled, stat_of
+
+_COPIES = 20
+_RESERVE = 16 << 20  # bytes of the disk that are left to others
+
+
+class NotHere(Exception):
+    """It cannot be put here; the message says why, for people."""
+
+
+@dataclass(frozen=True)
+class Landed:
+    """Where a file was put, and what a person should know about that."""
+
+    pulled: Pulled
+    problem: Problem | None = None
+
+
+class Landing:
+    def __init__(self, root: Path, rule: PullConfig, remote: str) -> None:
+        """`remote`: the rule's folder on the VM, absolute."""
+        self._root = root
+        self._rule = rule
+        self._remote = remote
+        self.folder = root / rule.local
+        self._parts = self.folder / STATE_DIR
+
+    # --- before it arrives --------------------------------------------------------
+
+    def target(self, path: str) -> Path:
+        """Where `path` belongs. NotHere if its name cannot be used."""
+        if not is_plain(path, windows=sys.platform == "win32"):
+            raise NotHere("its name cannot be used on this machine")
+        return self.folder / path
+
+    def part(self, path: str, version: str) -> Path:
+        """Where it is gathered; the folder is made. OSError."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        text = f"{path}\0{version}".encode("utf-8", "surrogateescape")
+        return self._parts / f"{hashlib.sha256(text).hexdigest()[:24]}.part"
+
+    def check_room(self, size: int) -> None:
+        """NotHere if the disk has no room for so many more bytes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if size + _RESERVE > free:
+            raise NotHere(
+                f"the disk here has {_mb(free)} free, and it needs {_mb(size)}"
+            )
+
+    def sweep(self, used: set[Path]) -> None:
+        """Deletes parts that nobody will go on with."""
+        with contextlib.suppress(OSError):
+            for part in set(self._parts.glob("*.part")) - used:
+                part.unlink()
+
+    def tidy(self) -> None:
+        """Takes the folder of parts away if it is empty."""
+        with contextlib.suppress(OSError):
+            self._parts.rmdir()
+
+    # --- when it has arrived ------------------------------------------------------
+
+    def land(
+        self,
+        part: Path,
+        path: str,
+        version: Version,
+        content: str,
+        known: Pulled | None,
+    ) -> Landed:
+        """Moves the finished part to its place: on disk, with the VM's time, at once.
+        `content`: its hash; `known`: what was pulled to `path` before. To be followed
+        by `sync`. NotHere, OSError."""
+        with open(part, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.utime(part, ns=(version.mtime_ns, version.mtime_ns))
+        for place in self._places(path):
+            if self._put(part, place, content, known):
+                return self._landed(path, version, content, place)
+        raise NotHere("other files have its name, and all that stand for it")
+
+    def sync(self, files: Iterable[Landed]) -> None:
+        """The names of these files are on disk, too."""
+        places = (one.pulled.local for one in files)
+        for folder in {place.parent for place in places if place is not None}:
+            _sync_folder(folder)
+
+    def adopt(self, path: str, version: Version, content: str, place: Path) -> Landed:
+        """What stands at `place` has this very content: ours from now on."""
+        with contextlib.suppress(OSError):
+            os.utime(place, ns=(version.mtime_ns, version.mtime_ns))
+        return self._landed(path, version, content, place)
+
+    def _places(self, path: str) -> Iterator[Path]:
+        target = self.target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield target
+        copy = self.target(copy_name(path))
+        yield copy
+        for number in range(2, _COPIES):
+            yield copy.with_name(f"{copy.stem}-{number}{copy.suffix}")
+
+    def _put(self, part: Path, place: Path, content: str, known: Pulled | None) -> bool:
+        """False if something stands there that is not ours."""
+        if not os.path.lexists(place):
+            return _move_if_free(part, place) or self._put(part, place, content, known)
+        now = stat_of(place)
+        if now is None:
+            return False
+        is_ours = known is not None and known.local == place and known.stat == now
+        if not is_ours:
+            held = hash_of(place)
+            hashes = {content, known.hash} if known is not None else {content}
+            is_ours = held in hashes and stat_of(place) == now
+        if is_ours:
+            os.replace(part, place)
+        return is_ours
+
+    def _landed(self, path: str, version: Version, content: str, place: Path) -> Landed:
+        pulled = Pulled(
+            rule=self._rule.name,
+            path=path,
+            remote=f"{self._remote}/{path}",
+            version=version,
+            hash=content,
+            local=place,
+            stat=stat_of(place),
+        )
+        if place == self.target(path):
+            return Landed(pulled)
+        return Landed(pulled, self._conflict(path, place))
+
+    def _conflict(self, path: str, place: Path) -> Problem:
+        return Problem(
+            self.shown(path),
+            f"There is a file here that is not the one on the VM; the VM's is beside "
+            f"it, as {place.name}.",
+            "Rename or delete one of them.",
+        )
+
+    def shown(self, path: str) -> str:
+        """Relative to the project, for messages."""
+        return f"{self._rule.local}/{path}"
+
+    # --- what is here -------------------------------------------------------------
+
+    def drop(self, pulled: Pulled) -> bool:
+        """Deletes it, if it is still exactly what we put here."""
+        if pulled.local is None or not pulled.is_here:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            pulled.local.unlink()
+        return True
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256, hex; "" if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(hashing.CHUNK):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def in_words(exc: OSError) -> str:
+    """Why this machine refuses, for people."""
+    if exc.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return "the disk here is full"
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        return f"permission denied here ({exc.filename})"
+    return f"{exc.strerror or exc} ({exc.filename})" if exc.filename else str(exc)
+
+
+def _move_if_free(part: Path, place: Path) -> bool:
+    """Without a moment in which somebody else's new file could be lost."""
+    if sys.platform == "win32":
+        try:
+            part.rename(place)
+        except FileExistsError:
+            return False
+        return True
+    try:
+        os.link(part, place)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        if os.path.lexists(place):
+            return False
+        os.replace(part, place)
+        return True
+    part.unlink()
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):  # some file systems cannot
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

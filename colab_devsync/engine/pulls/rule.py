@@ -1,0 +1,243 @@
+"""One pull rule: what the VM has, what is here, what is on its way, what is wrong.
+
+State of the worker's thread; decides nothing that `core/pulls.py` can decide.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...core.config.schema import PullConfig
+from ...core.events import Problem
+from ...core.pulls import (
+    PullInfo,
+    PullResult,
+    PullState,
+    Remote,
+    Version,
+    surplus,
+    wanted,
+)
+from ...remote.pulling import Look
+from .incoming import Incoming
+from .landing import Landed, Landing
+from .record import Pulled, Record, by_age
+from .small import Batch
+
+RETRY_S = 30.0  # before what failed is tried again
+_JITTER_S = 2.0  # of the VM's clock as we see it
+Busy = Incoming | Batch | None
+"""What brings a file; None: it is being found out what has to be brought."""
+
+
+class Rule:
+    def __init__(
+        self, root: Path, config: PullConfig, place: str, record: Record
+    ) -> None:
+        """`place`: the folder on the VM, absolute."""
+        self.config = config
+        self.place = place
+        self.record = record
+        self.landing = Landing(root, config, place)
+        self.pulled = record.pulled(config.name)
+        self.there: dict[str, Remote] = {}
+        self.busy: dict[str, Busy] = {}
+        self.failed: dict[str, tuple[Version, Problem, float]] = {}
+        self.conflicts: dict[str, Problem] = {}
+        self.is_known = False  # the VM has told what it has
+        self.is_again = False  # what somebody deleted here is wanted, too
+        self.state, self.message = "watching", ""
+        self.writing = 0
+        self.links: tuple[str, ...] = ()
+        self.came = PullResult(0, 0)  # since somebody asked last
+        self._clock_off = 0.0  # seconds the VM's clock is ahead of ours
+        self.sweep()
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def about(self, path: str, remote: Remote) -> list[object]:
+        """A file as the agent knows it."""
+        return [self.place, path, *remote.version, remote.grows]
+
+    # --- what is there, what is here ----------------------------------------------
+
+    def looked(self, look: Look) -> None:
+        self.is_known = True
+        self.state, self.message, self.writing = look.state, look.message, look.writing
+        self.links = look.links
+        ahead = look.now - time.time()
+        if abs(ahead - self._clock_off) > _JITTER_S:
+            self._clock_off = ahead
+        for path in look.gone:
+            self.there.pop(path, None)
+        self.there.update(look.files)
+        for path in [*look.gone, *look.files]:
+            self.failed.pop(path, None)
+
+    def forget_vm(self) -> None:
+        """Another link: it will tell anew what there is."""
+        self.is_known = False
+        self.there = {}
+        self.writing = 0
+
+    def refresh(self) -> None:
+        """What somebody deleted here is not here."""
+        for one in list(self.pulled.values()):
+            if one.local is not None and not one.local.exists():
+                self.pulled[one.path] = self.record.dropped(one)
+
+    def here(self) -> dict[str, Version]:
+        return {
+            one.path: one.version
+            for one in self.pulled.values()
+            if one.local is not None
+        }
+
+    def to_fetch(self) -> list[str]:
+        """What is wanted and not here, the newest first; busy ones too."""
+        there = {path: one.version for path, one in self.there.items()}
+        here = self.here()
+        settled = here if self.is_again else self._ever()
+        return wanted(there, settled, here, self.config.keep)
+
+    def _ever(self) -> dict[str, Version]:
+        return {one.path: one.version for one in self.pulled.values()}
+
+    def startable(self, order: Iterable[str]) -> list[str]:
+        """Those that nothing is done about yet."""
+        now = time.monotonic()
+        return [
+            path
+            for path in order
+            if path not in self.busy and not self._is_resting(path, now)
+        ]
+
+    def _is_resting(self, path: str, now: float) -> bool:
+        failed = self.failed.get(path)
+        if failed is None:
+            return False
+        version, _, until = failed
+        return version == self.there[path].version and now < until
+
+    # --- ends ---------------------------------------------------------------------
+
+    def landed(self, files: Iterable[Landed]) -> None:
+        """They are here."""
+        for landed in files:
+            one = landed.pulled
+            self.pulled[one.path] = one
+            self.failed.pop(one.path, None)
+            size = one.version.size
+            self.came = PullResult(self.came.files + 1, self.came.bytes + size)
+            if landed.problem is None:
+                self.conflicts.pop(one.path, None)
+            else:
+                self.conflicts[one.path] = landed.problem
+        self._keep_newest()
+
+    def outdated(self, path: str, version: Version) -> None:
+        """The VM has another version by now, and will tell when that is finished."""
+        held = self.there.get(path)
+        if held is not None and held.version == version:
+            del self.there[path]
+
+    def _keep_newest(self) -> None:
+        for path in surplus(self.here(), self.config.keep):
+            one = self.pulled[path]
+            self.landing.drop(one)  # what was changed here stays, and is not ours
+            self.pulled[path] = self.record.dropped(one)
+
+    def fail(self, path: str, version: Version, why: str) -> None:
+        problem = Problem(
+            self.landing.shown(path),
+            f"It could not be pulled: {why}.",
+            "It is tried again by itself.",
+        )
+        self.failed[path] = (version, problem, time.monotonic() + RETRY_S)
+
+    def sweep(self) -> None:
+        """Parts of which nothing is known are of no use."""
+        parts = ((path, self.record.part(self.name, path)) for path in self._parts())
+        self.landing.sweep(
+            {self.landing.part(path, part[0]) for path, part in parts if part}
+        )
+        self.landing.tidy()
+
+    def _parts(self) -> list[str]:
+        return self.record.parts(self.name)
+
+    # --- how it stands ------------------------------------------------------------
+
+    def problems(self) -> list[Problem]:
+        """All that a person should know."""
+        found = [problem for _, problem, _ in self.failed.values()]
+        found += self.conflicts.values()
+        found += [
+            Problem(
+                self.landing.shown(path),
+                "It is a symbolic link on the VM that leads out of the pulled folder, "
+                "to a folder or nowhere; it is not pulled.",
+                severity="info",
+            )
+            for path in self.links
+        ]
+        return found if self.refusal is None else [*found, self.refusal]
+
+    @property
+    def refusal(self) -> Problem | None:
+        """Why the VM's folder cannot be looked at."""
+        if self.state != "refused":
+            return None
+        text = f"{self.place} on the VM cannot be watched: {self.message}."
+        return Problem(self.config.local, text, "See `remote` in [[pull]].")
+
+    def info(self, is_online: bool) -> PullInfo:
+        fetch = self.to_fetch()
+        left = sum(self._left(path) for path in fetch)
+        here = sorted(
+            (one for one in self.pulled.values() if one.local is not None), key=by_age
+        )
+        newest = here[0] if here else None
+        there_only = sum(1 for path in self.there if path not in self.here())
+        return PullInfo(
+            name=self.name,
+            remote=self.place,
+            local=self.config.local,
+            state=self._shown_state(is_online, bool(fetch)),
+            here=len(here),
+            waiting=len(fetch),
+            waiting_bytes=left,
+            only_there=there_only,
+            writing=self.writing,
+            newest=newest.path if newest else None,
+            newest_at=self._here_time(newest) if newest else None,
+            message=self._shown_message(is_online),
+        )
+
+    def _left(self, path: str) -> int:
+        size = self.there[path].version.size
+        busy = self.busy.get(path)
+        return max(0, size - busy.arrived) if isinstance(busy, Incoming) else size
+
+    def _here_time(self, one: Pulled) -> float:
+        return round(one.version.mtime_ns / 1e9 - self._clock_off, 1)
+
+    def _shown_state(self, is_online: bool, has_waiting: bool) -> PullState:
+        if not is_online:
+            return "offline"
+        if self.state == "refused" or self.failed:
+            return "failed"
+        if self.state == "absent":
+            return "waiting"
+        return "fetching" if has_waiting and self.busy else "watching"
+
+    def _shown_message(self, is_online: bool) -> str | None:
+        if is_online and self.is_known and self.state == "absent":
+            return f"{self.place} is not there yet on the VM; waiting for it"
+        if self.failed:
+            return next(iter(self.failed.values()))[1].message
+        return self.message or None

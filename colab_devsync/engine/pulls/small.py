@@ -1,0 +1,87 @@
+"""Many small files in one answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...core.pulls import Version
+from ...remote.client import Meta
+from ..traffic.congestion import Window
+from .incoming import Outcome
+
+
+@dataclass(frozen=True)
+class Small:
+    """One of them; `about`: as the agent knows it."""
+
+    path: str
+    version: Version
+    about: list[object]
+
+
+@dataclass(frozen=True)
+class Came:
+    """What became of one."""
+
+    file: Small
+    outcome: Outcome
+    content: bytes = b""
+
+
+class Batch:
+    """`on_end` is called once, on a lane's thread; with None if the link broke before.
+    Implements `Answer` of remote/pulling.py."""
+
+    def __init__(
+        self, files: list[Small], on_end: Callable[[Batch, list[Came] | None], None]
+    ) -> None:
+        self.files = files
+        self.size = sum(one.version.size for one in files)
+        self.is_asked = False
+        self._window: Window | None = None
+        self._unpaid = 0
+        self._on_end = on_end
+        self._pieces: list[bytes | memoryview] = []
+
+    def ask_with(self, window: Window) -> Meta:
+        """What to ask for; `window` has room for it."""
+        self._window, self._unpaid = window, self.size
+        return {"op": "files", "files": [one.about for one in self.files]}
+
+    def piece(self, data: bytes | memoryview) -> None:
+        self._pieces.append(data)
+        paid = min(len(data), self._unpaid)
+        self._unpaid -= paid
+        if self._window is not None:
+            self._window.release(paid)
+
+    def done(self, meta: Meta) -> None:
+        self._settle()
+        data, at = memoryview(b"".join(self._pieces)), 0
+        came: list[Came] = []
+        for one, result in zip(self.files, meta["results"], strict=True):
+            if isinstance(result, str):
+                content = bytes(data[at : at + one.version.size])
+                at += one.version.size
+                came.append(Came(one, _checked(content, result), content))
+            elif result.get("changed"):
+                came.append(Came(one, Outcome(changed=True)))
+            else:
+                came.append(Came(one, Outcome(problem=str(result["failed"]))))
+        self._on_end(self, came)
+
+    def lost(self) -> None:
+        self._settle()
+        self._on_end(self, None)
+
+    def _settle(self) -> None:
+        if self._window is not None:
+            self._window.cancel(self._unpaid)
+            self._unpaid = 0
+
+
+def _checked(content: bytes, wanted: str) -> Outcome:
+    found = hashlib.sha256(content).hexdigest()
+    return Outcome(content=found) if found == wanted else Outcome(damaged=True)
