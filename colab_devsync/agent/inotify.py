@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import sys
 from typing import Iterator, NamedTuple
+
+assert sys.platform != "win32"  # runs on the VM only
 
 CLOSE_WRITE = 0x8
 MOVED_FROM = 0x40

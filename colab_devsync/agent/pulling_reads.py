@@ -11,8 +11,11 @@ import hashlib
 import os
 import socket
 import stat
+import sys
 import threading
 from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Tuple
+
+assert sys.platform != "win32"  # runs on the VM only
 
 from . import wire
 from .pulling_folder import _MASK

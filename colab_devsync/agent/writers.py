@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Dict, Optional, Tuple
+
+assert sys.platform != "win32"  # runs on the VM only
 
 _APPEND = os.O_APPEND
 

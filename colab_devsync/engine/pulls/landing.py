@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from ...core.pulls import Version, copy_name, is_plain
 from .record import Pulled, stat_of
 
 _COPIES = 20
+_IS_WINDOWS = os.name == "nt"
 _RESERVE = 16 << 20  # bytes of the disk that are left to others
 
 
@@ -52,7 +52,7 @@ class Landing:
 
     def target(self, path: str) -> Path:
         """Where `path` belongs. NotHere if its name cannot be used."""
-        if not is_plain(path, windows=sys.platform == "win32"):
+        if not is_plain(path, windows=_IS_WINDOWS):
             raise NotHere("its name cannot be used on this machine")
         return self.folder / path
 
@@ -200,7 +200,7 @@ def in_words(exc: OSError) -> str:
 
 def _move_if_free(part: Path, place: Path) -> bool:
     """Without a moment in which somebody else's new file could be lost."""
-    if sys.platform == "win32":
+    if _IS_WINDOWS:
         try:
             part.rename(place)
         except FileExistsError:
@@ -220,7 +220,7 @@ def _move_if_free(part: Path, place: Path) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":
+    if _IS_WINDOWS:
         return
     with contextlib.suppress(OSError):  # some file systems cannot
         fd = os.open(folder, os.O_RDONLY)
