@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import select
+import sys
 import threading
 import time
 from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, Tuple
+
+assert sys.platform != "win32"  # runs on the VM only
 
 from . import inotify, wire
 from .pulling_folder import Folder, Look, Selection

@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import time
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+
+assert sys.platform != "win32"  # runs on the VM only
 
 from .paths import STATE_DIR
 from .refusal import in_words
