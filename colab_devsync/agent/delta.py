@@ -1,6 +1,6 @@
 """Differences of large files against a version both sides know.
 
-The sender keeps a signature (per block: its hash and its first bytes) of what the
+The sender keeps a signature (per block: a checksum and its first bytes) of what the
 VM acknowledged, so making a delta needs no round trip and no copy of the old file.
 Replaced bytes are stepped over; insertions and deletions are found by searching the
 first bytes of later blocks in the new content, which runs at memory speed, because
@@ -9,9 +9,9 @@ first bytes of later blocks in the new content, which runs at memory speed, beca
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
+import zlib
 from typing import (
     BinaryIO,
     Callable,
@@ -22,12 +22,13 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Union,
 )
 
 BLOCK = 8 << 10
 ANCHOR = 16
-_HASH = 12
-RECORD = ANCHOR + _HASH
+_SUM = struct.Struct(">II")
+RECORD = ANCHOR + _SUM.size
 _NEAR = 8  # blocks after a mismatch that are searched for one by one; then 16, 32 ...
 _STEPS = 48  # blocks after a mismatch that are looked for in step
 _SHORT = 64 << 10  # how much was inserted, tried first
@@ -68,19 +69,21 @@ class Signature(NamedTuple):
         if where < 0 or len(piece) < self.length(index):
             return False
         start = index * RECORD + ANCHOR
-        return self.records[start : start + _HASH] == _block_hash(piece)
+        return self.records[start : start + _SUM.size] == _checksum(piece)
 
 
-def _block_hash(block: "memoryview") -> bytes:
-    return hashlib.blake2b(block, digest_size=_HASH).digest()
+def _checksum(block: "Union[bytes, memoryview]") -> bytes:
+    """Five times as fast as a hash, and enough: who applies a delta checks the hash of
+    the whole content, so a block taken for another costs a transfer, never a file."""
+    return _SUM.pack(zlib.crc32(block), zlib.adler32(block))
 
 
-def sign(blocks: Iterable[bytes], size: int) -> Signature:
+def sign(blocks: "Iterable[Union[bytes, memoryview]]", size: int) -> Signature:
     """The signature of a file given as consecutive BLOCK-sized pieces."""
     records = bytearray()
     for block in blocks:
-        records += block[:ANCHOR].ljust(ANCHOR, b"\0")
-        records += _block_hash(memoryview(block))
+        records += bytes(block[:ANCHOR]).ljust(ANCHOR, b"\0")
+        records += _checksum(block)
     return Signature(size, bytes(records))
 
 

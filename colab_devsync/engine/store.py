@@ -34,7 +34,7 @@ create table if not exists conflicts (
   path text primary key, local_hash text, remote_hash text, since real,
   remote_copy text);
 """
-_VERSION = "1"
+_VERSION = "2"  # 2: checksums in signatures
 
 
 class Store:

@@ -10,7 +10,7 @@ import time
 from ..core.events import Emit, Problem, ProblemsChanged, Status, StatusChanged
 from .loop import EngineLoop
 
-_NUMBERS_S = 0.05  # between two messages that differ only in numbers
+_NUMBERS_S = 0.1  # between two messages that differ only in numbers
 _RTT_S = 2.0  # between two that differ only in the round trip
 
 

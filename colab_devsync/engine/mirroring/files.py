@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from ...core.config import CONFIG_NAME
+from ...core.config import CONFIG_NAME, Config
 from ...core.config.schema import SyncConfig
 from ...core.events import Ask, Conflict, ConflictsChanged, Emit, Problem
 from ...errors import DevsyncError
@@ -21,11 +21,13 @@ from ..reach import Reach
 from ..uplink import Uplink
 from . import survey
 from .deletions import ask_elsewhere, remember_root
-from .files_changed import expand
+from .files_changed import WholeTree, expand
 from .mirror import Mirror
 from .surveyor import Surveyor
 from .sync_job import SyncJob, Syncs
 from .watcher import Watcher
+
+_TREE_PAUSE_S = 1.0
 
 
 class Owner(Protocol):
@@ -54,7 +56,8 @@ class Files:
         self._owner = owner
         self._emit = emit
         self._ask = ask
-        self._surveyor = Surveyor(loop, self._brief, self._apply)
+        self._surveyor = Surveyor(loop, self._brief, self._apply, self._apply_early)
+        self._surveyed: Config | None = None  # the survey that runs follows this one
         self._watcher: Watcher | None = None
         self._is_new_vm = False
         self.mirror: Mirror | None = None  # from the first connect on
@@ -157,8 +160,19 @@ class Files:
         mirror = self.mirror
         if mirror is None or mirror.rules is None:
             return
-        for path, stat in expand(self._root, mirror.rules, mirror.store, paths):
-            mirror.touched(path, since, stat)
+        for path in expand(self._root, mirror.rules, mirror.store, paths):
+            if isinstance(path, WholeTree):
+                self._survey_soon()
+            else:
+                mirror.touched(path, since)
+
+    def _survey_soon(self) -> None:
+        """A whole tree was moved in. A survey that runs may have passed there; what it
+        has seen shall be on its way before the next one walks again."""
+        if self._surveyor.is_at_work:
+            self._loop.after(_TREE_PAUSE_S, self._surveyor.start)
+        else:
+            self._surveyor.start()
 
     def _start_watcher(self) -> None:
         assert self._reach.config is not None
@@ -201,6 +215,7 @@ class Files:
 
     def _brief(self) -> survey.Brief:
         assert self._reach.config is not None
+        self._surveyed = self._reach.config
         mirror, uplink = self._open_mirror(), self._reach.uplink
         is_new, self._is_new_vm = self._is_new_vm, False
         return survey.Brief(
@@ -212,6 +227,12 @@ class Files:
             is_new_vm=is_new,
             is_fresh_root=uplink is None or uplink.hello.fresh,
         )
+
+    def _apply_early(self, changed: survey.Changed) -> None:
+        """While the survey goes on: no need to wait for its end."""
+        is_current = self._surveyed is self._reach.config
+        if self.mirror is not None and is_current and not self.syncs.is_checking:
+            self.mirror.apply_early(changed)
 
     def _apply(self, found: survey.Findings) -> None:
         """A check only looks: unless somebody else sends, nothing is taken over."""

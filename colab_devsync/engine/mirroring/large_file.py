@@ -253,12 +253,13 @@ def _hash_and_sign(stream: io.FileIO, size: int) -> tuple[str, delta.Signature]:
     """Reads the file once, a megabyte at a time."""
     whole = hashlib.blake2b(digest_size=hashing.SIZE)
 
-    def blocks() -> Iterator[bytes]:
+    def blocks() -> Iterator[memoryview]:
         for offset in range(0, size, hashing.CHUNK):
             chunk = _read(stream, offset, min(hashing.CHUNK, size - offset))
             whole.update(chunk)
+            view = memoryview(chunk)
             for at in range(0, len(chunk), delta.BLOCK):
-                yield chunk[at : at + delta.BLOCK]
+                yield view[at : at + delta.BLOCK]
 
     signature = delta.sign(blocks(), size)
     return whole.hexdigest(), signature

@@ -24,7 +24,7 @@ from . import tree
 from .conflicts import ConflictBook
 from .deletions import Deletions
 from .dispatch import Dispatch
-from .survey import Findings
+from .survey import Changed, Findings
 from .transfer import DELTA_FROM, Item, Outcome, Ready, prepare
 
 _AGAIN_S = 0.2  # a file that changes while it is read is tried again this much later
@@ -62,6 +62,7 @@ class Mirror:
         self._sync = sync
         self._store = store
         self.loop = loop
+        self._early: set[str] = set()  # what the survey that runs has handed over
         self._on_mirrored = on_mirrored
         self._on_stale = on_stale
         self.uplink: Uplink | None = None
@@ -87,14 +88,12 @@ class Mirror:
 
     # --- what happened ------------------------------------------------------------
 
-    def touched(
-        self, path: str, since: float | None = None, stat: LocalStat | None = None
-    ) -> None:
-        """Look at this path again; `stat` if a walk saw it just now."""
+    def touched(self, path: str, since: float | None = None) -> None:
+        """Look at this path again."""
         if path in self.conflicts:
             return
-        hint = self._dirty.setdefault(path, _Hint(since or time.monotonic(), stat))
-        if stat is None and hint.stat is not None:  # it changed after the walk
+        hint = self._dirty.setdefault(path, _Hint(since or time.monotonic()))
+        if hint.stat is not None:  # it changed after the walk
             self._dirty[path] = _Hint(hint.since)
 
     def insist(self, path: str, accept: str | None = None) -> None:
@@ -117,6 +116,7 @@ class Mirror:
         """Other rules from now on; nothing is sent until a survey brings them."""
         self._sync = sync
         self.rules = None
+        self._early.clear()
 
     def detach(self) -> None:
         self.uplink = None
@@ -142,18 +142,29 @@ class Mirror:
             del self.problems[path]
             self.touched(path)
 
+    def apply_early(self, changed: Changed) -> None:
+        """Takes over what a survey has seen to be new or different here so far."""
+        self._early.update(changed)
+        self._take_changed(changed)
+
+    def _take_changed(self, changed: Changed) -> None:
+        now = time.monotonic()
+        for path, stat in changed.items():
+            if path in self.conflicts or path in self._dirty:
+                continue
+            if not self.dispatch.is_sending(path, stat):
+                self._dirty[path] = _Hint(now, stat)
+
     def apply(self, found: Findings, *, torn: bool) -> None:
         """Takes over what a survey found, unless the present has moved on."""
         self.rules = found.rules
         self.walk_errors = found.errors
         self.alike = found.alike
         self._guess.update(found.guess)
-        now = time.monotonic()
-        for path, stat in found.changed.items():
-            if path in self.conflicts or path in self._dirty:
-                continue
-            if not self.dispatch.is_sending(path, stat):
-                self._dirty[path] = _Hint(now, stat)
+        early, self._early = self._early, set()
+        self._take_changed(
+            {path: stat for path, stat in found.changed.items() if path not in early}
+        )
         for path in found.unwanted:
             self._store.acknowledge([], [path])
         for path, held in found.remote.items():
@@ -222,7 +233,11 @@ class Mirror:
 
     def pump(self) -> None:
         """Sends what can be sent now."""
-        if self.uplink is None or self.rules is None:
+        if self.uplink is None:
+            return
+        if self.rules is None:  # only what the first survey has handed over may go
+            if self._early and (items := self._collect()):
+                self.dispatch.send(items, self.uplink)
             return
         self.deletions.pump()
         items = self._collect()
@@ -239,6 +254,8 @@ class Mirror:
             if path in self.conflicts:
                 del self._dirty[path]
                 continue
+            if self.rules is None and hint.stat is None:
+                continue  # it may be ignored
             if self.dispatch.must_wait(path):
                 self._parked[path] = self._dirty.pop(path)
                 continue
@@ -260,7 +277,6 @@ class Mirror:
 
     def _item(self, path: str, hint: _Hint) -> Item | None:
         """What to send for a dirty path; None if there is nothing (any more)."""
-        assert self.rules is not None
         stat = hint.stat or tree.look(self.root, path)
         known = self._store.known.get(path)
         sent = self._store.sent.get(path, ())
@@ -270,7 +286,7 @@ class Mirror:
             if known is not None or sent:
                 self.deletions.add(path)
             return None
-        if hint.stat is None and self.rules.ignores(path, is_dir=False):
+        if hint.stat is None and self.rules and self.rules.ignores(path, is_dir=False):
             return None
         problem = tree.objection(path, stat, self.root, self._sync.max_file_size)
         if problem is not None:

@@ -24,6 +24,9 @@ from ...remote.client import AgentClient, Reply
 from . import tree
 
 _LOOK_CHUNK = 2000  # paths per question
+_EARLY = 200  # files; so many are worth handing over while the walk goes on
+
+Changed = Mapping[str, LocalStat]
 
 
 @dataclass(frozen=True)
@@ -74,18 +77,23 @@ def rules_of(config: Config) -> IgnoreRules:
     )
 
 
-def start(brief: Brief, done: Callable[[Findings], None]) -> None:
-    """Surveys on a thread of its own, which calls `done` at the end."""
+def start(
+    brief: Brief, early: Callable[[Changed], None], done: Callable[[Findings], None]
+) -> None:
+    """Surveys on a thread of its own, which calls `done` at the end; before that
+    `early` with what changed here, piece by piece, where that may be sent at once."""
     threading.Thread(
-        target=lambda: done(survey(brief)), name="devsync-survey", daemon=True
+        target=lambda: done(survey(brief, early)), name="devsync-survey", daemon=True
     ).start()
 
 
-def survey(brief: Brief) -> Findings:
+def survey(brief: Brief, early: Callable[[Changed], None]) -> Findings:
     """Both halves. Failures of the remote half are part of the findings."""
     check = _ask_check(brief)
     findings = Findings(rules_of(brief.config), brief.known)
-    seen = _walk(brief, findings)
+    # What an unknown VM holds has to be looked at before anything is sent there.
+    is_known = not brief.is_new_vm or brief.is_fresh_root
+    seen = _walk(brief, findings, early if is_known else lambda changed: None)
     try:
         if check is not None:
             findings.remote = _differing(brief, check())
@@ -97,14 +105,22 @@ def survey(brief: Brief) -> Findings:
     return findings
 
 
-def _walk(brief: Brief, findings: Findings) -> dict[str, LocalStat]:
+def _walk(
+    brief: Brief, findings: Findings, early: Callable[[Changed], None]
+) -> dict[str, LocalStat]:
     walk = tree.Walk(brief.root, findings.rules)
-    seen = dict(walk.files())
-    known = brief.known
-    for path, stat in seen.items():
+    seen: dict[str, LocalStat] = {}
+    known, fresh = brief.known, dict[str, LocalStat]()
+    for path, stat in walk.files():
+        seen[path] = stat
         entry = known.get(path)
         if entry is None or not entry.is_current(stat):
-            findings.changed[path] = stat
+            fresh[path] = stat
+            if len(fresh) == _EARLY:
+                early(fresh)
+                findings.changed.update(fresh)
+                fresh = {}
+    findings.changed.update(fresh)
     findings.errors = walk.errors
     findings.alike = _alike(seen)
     findings.root_exists = brief.root.is_dir()

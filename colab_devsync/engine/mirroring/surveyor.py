@@ -8,7 +8,7 @@ from functools import partial
 
 from ..loop import EngineLoop, Timer
 from . import survey
-from .survey import Brief, Findings
+from .survey import Brief, Changed, Findings
 
 _AUDIT_S = 300.0
 _BLIND_AUDIT_S = 10.0  # without a watcher
@@ -17,17 +17,20 @@ Then = Callable[[Findings], None]
 
 
 class Surveyor:
-    """`brief` describes the present; `apply` takes over what was found."""
+    """`brief` describes the present; `apply` takes over what was found, `apply_early`
+    a part of it while the survey goes on."""
 
     def __init__(
         self,
         loop: EngineLoop,
         brief: Callable[[], Brief],
         apply: Callable[[Findings], None],
+        apply_early: Callable[[Changed], None],
     ) -> None:
         self._loop = loop
         self._brief = brief
         self._apply = apply
+        self._apply_early = apply_early
         self._running: list[Then] | None = None
         self._began = 0.0
         self._next: list[Then] = []
@@ -51,7 +54,9 @@ class Surveyor:
         self._began = time.monotonic()
         self.stop_audits()
         survey.start(
-            self._brief(), lambda found: self._loop.post(partial(self._ended, found))
+            self._brief(),
+            lambda changed: self._loop.post(partial(self._apply_early, changed)),
+            lambda found: self._loop.post(partial(self._ended, found)),
         )
 
     def _ended(self, found: Findings) -> None:
