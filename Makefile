@@ -12,11 +12,15 @@ endif
 PY := $(BIN)/python
 INSTALLED := $(VENV)/.installed
 SYSTEM := $(VENV)/.system
+EXTENSION := editor-extension
+VSIX := dist/colab-devsync.vsix
+NPM := PATH="$(CURDIR)/.cache/node/bin:$$PATH" npm --prefix $(EXTENSION) --silent
 SOURCES := colab_devsync tests bench scripts
 WORKERS ?= 3
 ARGS ?=
 
-.PHONY: help install demo test unit lint format types bench bench-gate e2e docs lock wheel clean
+.PHONY: help install demo test unit lint format types bench bench-gate e2e docs lock wheel \
+  extension vscode clean
 
 help: ## show this list
 	@echo "colab-devsync: make TARGET [ARGS='...']"
@@ -40,14 +44,34 @@ $(SYSTEM): scripts/install-system-deps.sh | $(PY)
 demo: $(INSTALLED) ## the main job against the embedded sandbox, no network needed
 	$(BIN)/colab-devsync demo $(ARGS)
 
-test: $(INSTALLED) $(SYSTEM) ## all tests, against the sandbox and a real sshd
+# The extension, packed. Its sources are TypeScript, so it is checked before it is bundled.
+$(EXTENSION)/node_modules/.package-lock.json: $(EXTENSION)/package-lock.json scripts/install-node.sh | $(PY)
+	@sh scripts/install-node.sh
+	$(NPM) ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(VSIX): $(EXTENSION)/node_modules/.package-lock.json $(wildcard $(EXTENSION)/src/* \
+  $(EXTENSION)/media/* $(EXTENSION)/*.json $(EXTENSION)/*.mjs $(EXTENSION)/*.md) \
+  colab_devsync/colabremote.schema.json
+	@mkdir -p dist
+	$(NPM) run check
+	$(NPM) run bundle
+	$(NPM) run package
+
+extension: $(VSIX) ## check, bundle and pack the VS Code extension (dist/*.vsix)
+
+# Where it cannot be installed, its tests are skipped; in CI that is an error.
+vscode: $(INSTALLED) $(VSIX) ## a real VS Code in a browser, for the tests
+	@sh scripts/install-vscode.sh || [ "$${CI:-}" != true ]
+
+test: $(INSTALLED) $(SYSTEM) vscode ## all tests, against the sandbox and a real sshd
 	$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 unit: $(INSTALLED) ## only the tests that need no process and no network
 	$(PY) -m pytest tests/unit $(ARGS)
 
-e2e: $(INSTALLED) $(SYSTEM) ## only the end-to-end tests
-	$(PY) -m pytest tests/e2e $(ARGS)
+e2e: $(INSTALLED) $(SYSTEM) vscode ## only the end-to-end tests
+	$(PY) -m pytest tests/e2e tests/vscode $(ARGS)
 
 lint: $(INSTALLED) ## style, layers, generated pages
 	$(BIN)/ruff check $(SOURCES)
@@ -84,6 +108,6 @@ lock: | $(PY) ## choose new versions of everything in requirements-dev.lock
 	  --output-file requirements-dev.lock
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) .cache build dist $(EXTENSION)/node_modules $(EXTENSION)/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache bench/results/latest.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

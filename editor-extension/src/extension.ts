@@ -1,0 +1,89 @@
+// Activation: registers everything at once, and starts the language client afterwards
+// where a folder of the workspace has a .colabremote.toml.
+
+import * as vscode from "vscode";
+import { Devsync, guarded, type Arguments } from "./client.ts";
+import { conflictCommands } from "./conflicts.ts";
+import { Debugging, TYPE } from "./debug.ts";
+import { Outputs } from "./output.ts";
+import { portCommands, terminalProfile } from "./ports.ts";
+import { Projects, type Target } from "./projects.ts";
+import { runCommands, starter } from "./runs.ts";
+import { installServer } from "./server.ts";
+import { setupCommands } from "./setup.ts";
+import { createStatusBar } from "./statusBar.ts";
+import { Tasks } from "./tasks.ts";
+import { createTree } from "./tree.ts";
+
+type InFolder = (folder: string, target: Target) => unknown;
+
+export function activate(context: vscode.ExtensionContext): void {
+  const log = vscode.window.createOutputChannel("Colab DevSync", { log: true });
+  const devsync = new Devsync(log);
+  const projects = new Projects(devsync);
+  const outputs = new Outputs(devsync, projects);
+  const debugging = new Debugging(devsync, projects, starter(devsync, outputs));
+  const register = (name: string, work: (target: Target) => unknown) =>
+    vscode.commands.registerCommand(`colabDevsync.${name}`, guarded(log, work));
+  const inFolder = {
+    ...runCommands(devsync, outputs, debugging),
+    ...conflictCommands(devsync, projects),
+    ...portCommands(devsync),
+    ...setupCommands(devsync, projects),
+  };
+  for (const [name, work] of Object.entries(inFolder)) {
+    const command = async (target: Target) => (work as InFolder)(await projects.folder(target), target);
+    context.subscriptions.push(register(name, command));
+  }
+  for (const [name, work] of Object.entries(ownCommands(devsync, projects, context))) {
+    context.subscriptions.push(register(name, work));
+  }
+  overrideLenses(devsync, debugging, starter(devsync, outputs));
+  context.subscriptions.push(
+    log,
+    devsync,
+    ...createStatusBar(projects),
+    ...createTree(projects),
+    ...outputs.register(),
+    ...debugging.register(),
+    vscode.tasks.registerTaskProvider(TYPE, new Tasks()),
+    vscode.window.registerTerminalProfileProvider("colab-devsync.terminal", terminalProfile(devsync, projects)),
+    vscode.workspace.onDidSaveTextDocument((document) => void devsync.saved(document)),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => void startIfConfigured(devsync)),
+  );
+  void startIfConfigured(devsync);
+}
+
+/** What the server's lenses and actions call: here more than a request belongs to it. */
+function overrideLenses(devsync: Devsync, debugging: Debugging, run: ReturnType<typeof starter>): void {
+  const path = (file: string) => (file.includes("://") ? vscode.Uri.parse(file).fsPath : file);
+  const runIt = (args: Arguments) => run((args.folder ?? args.file) as string, args);
+  const debugIt = ({ file, ...rest }: Arguments) => {
+    const what = file ? { ...rest, program: path(file as string) } : rest;
+    return debugging.start(undefined, { name: "Colab VM", ...what });
+  };
+  devsync.overrides.set("devsync.run", guarded(devsync.log, runIt));
+  devsync.overrides.set("devsync.debug", guarded(devsync.log, debugIt));
+}
+
+function ownCommands(devsync: Devsync, projects: Projects, { extension }: vscode.ExtensionContext) {
+  const { executeCommand } = vscode.commands;
+  return {
+    logs: () => devsync.log.show(),
+    restart: async () => {
+      await devsync.dispose();
+      projects.clear();
+      await devsync.client();
+    },
+    install: async () => (await installServer()) && devsync.client(),
+    walkthrough: () => executeCommand("workbench.action.openWalkthrough", `${extension.id}#start`),
+    menu: () => executeCommand("workbench.action.quickOpen", ">Colab VM: "),
+  };
+}
+
+async function startIfConfigured(devsync: Devsync): Promise<void> {
+  if (!vscode.workspace.isTrusted) return;
+  const glob = "{.colabremote.toml,*/.colabremote.toml}";
+  const found = await vscode.workspace.findFiles(glob, null, 1);
+  if (found.length) await guarded(devsync.log, () => devsync.client())();
+}

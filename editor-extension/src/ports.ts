@@ -1,0 +1,72 @@
+// Commands about the VM's ports, terminal and files.
+
+import * as vscode from "vscode";
+import type { Devsync } from "./client.ts";
+import type { Node } from "./nodes.ts";
+import { chosen, fileOf, type Projects, type Target } from "./projects.ts";
+import { bytes, count } from "./text.ts";
+
+export function portCommands(devsync: Devsync) {
+  return {
+    tensorboard: async (folder: string) =>
+      openPage((await devsync.job<{ url: string }>("tensorboard", { folder })).url),
+    forward: async (folder: string) => {
+      const port = Number(await ask("Port of the VM", "7860"));
+      const { url } = await devsync.job<{ url: string }>("forward", { folder, remotePort: port });
+      const text = `Port ${port} of the VM is ${url}`;
+      if (await vscode.window.showInformationMessage(text, "Open")) await openPage(url);
+    },
+    openForward: (_: string, { forward }: Node) => forward && openPage(forward.url),
+    closeForward: (folder: string, { forward }: Node) => {
+      const { remotePort, localPort } = forward ?? {};
+      return devsync.job("forward", { folder, remotePort, localPort, close: true });
+    },
+    shell: async (folder: string) =>
+      vscode.window.createTerminal(terminal(await devsync.command("shell", { folder }))).show(),
+    pull: async (folder: string) => {
+      const { files, bytes: size } = await devsync.job<{ files: number; bytes: number }>("pull", { folder });
+      say(`$(cloud-download) Fetched: ${files ? `${count(files, "file")}, ${bytes(size)}` : "nothing new"}`);
+    },
+    push: async (folder: string, target: Target) => {
+      const options = { canSelectFolders: true, canSelectFiles: true, defaultUri: fileOf(), openLabel: "Upload" };
+      const local = target instanceof vscode.Uri ? target : (await vscode.window.showOpenDialog(options))?.[0];
+      const inside = vscode.workspace.asRelativePath(chosen(local), false);
+      const remote = await ask("Where to on the VM (relative to the project, or absolute)", inside);
+      await devsync.job("push", { folder, local: local?.fsPath, remote });
+      say(`$(cloud-upload) ${remote} is on the VM`);
+    },
+  };
+}
+
+/** The terminal profile "Colab VM". */
+export function terminalProfile(devsync: Devsync, projects: Projects): vscode.TerminalProfileProvider {
+  return {
+    provideTerminalProfile: async () => {
+      const folder = await projects.folder();
+      return new vscode.TerminalProfile(terminal(await devsync.command("shell", { folder })));
+    },
+  };
+}
+
+type Shell = { argv: string[]; cwd: string; name: string };
+
+function terminal({ argv: [shellPath = "", ...shellArgs], cwd, name }: Shell): vscode.TerminalOptions {
+  return { name, shellPath, shellArgs, cwd, iconPath: new vscode.ThemeIcon("vm") };
+}
+
+async function openPage(url: string): Promise<void> {
+  const outside = await vscode.env.asExternalUri(vscode.Uri.parse(url));
+  const where = vscode.workspace.getConfiguration("colabDevsync").get("openPages");
+  const options = { viewColumn: vscode.ViewColumn.Beside, preserveFocus: true };
+  await (where === "browser"
+    ? vscode.env.openExternal(outside)
+    : vscode.commands.executeCommand("simpleBrowser.api.open", outside, options));
+}
+
+export async function ask(title: string, value: string): Promise<string> {
+  return chosen((await vscode.window.showInputBox({ title, value, ignoreFocusOut: true })) || undefined);
+}
+
+export function say(text: string): void {
+  vscode.window.setStatusBarMessage(text, 8000);
+}
