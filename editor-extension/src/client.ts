@@ -12,13 +12,15 @@ const SELECTOR = [
   { scheme: "file", pattern: "**/.colabremote.toml" },
 ];
 
-/** Something that a person has been told already, or did not want after all. */
-export class Told extends Error {}
+/** A person has been told already. */
+class Told extends Error {}
 
 export class Devsync {
   /** Commands of code lenses and code actions that more belongs to than a request. */
   readonly overrides = new Map<string, (args: Arguments) => unknown>();
   private readonly listeners = new Map<string, (body: unknown) => void>();
+  private readonly stopped = new vscode.EventEmitter<void>();
+  readonly onStopped = this.stopped.event;
   private running: Promise<LanguageClient> | undefined;
 
   constructor(readonly log: vscode.LogOutputChannel) {}
@@ -78,7 +80,7 @@ export class Devsync {
     const [command = "", ...words] = await findServer().catch(offerInstall);
     this.log.info(`starting ${[command, ...words, "lsp"].join(" ")}`);
     // Loading the library is what takes time; it is not part of activation.
-    const { LanguageClient, RevealOutputChannelOn } = await import("vscode-languageclient/node");
+    const { LanguageClient, RevealOutputChannelOn, State } = await import("vscode-languageclient/node");
     const settings = vscode.workspace.getConfiguration("colabDevsync");
     const executable = { command, args: [...words, "lsp"] };
     const client = new LanguageClient("colabDevsync", "Colab DevSync", executable, {
@@ -97,6 +99,7 @@ export class Devsync {
       },
     });
     for (const [method, listener] of this.listeners) client.onNotification(method, listener);
+    client.onDidChangeState(({ newState }) => newState === State.Stopped && this.stopped.fire());
     await client.start();
     void vscode.commands.executeCommand("setContext", "colabDevsync.serverRunning", true);
     return client;

@@ -16,9 +16,7 @@ const MICROSOFT = "ms-python.debugpy";
 type Config = vscode.DebugConfiguration;
 type Arguments = Record<string, unknown>;
 
-export class Debugging
-  implements vscode.DebugConfigurationProvider, vscode.DebugAdapterDescriptorFactory, vscode.DebugAdapterTrackerFactory
-{
+export class Debugging {
   private readonly targets = new Map<string, DebugTarget>();
   private readonly prepared = new Map<string, DebugTarget>();
 
@@ -30,11 +28,10 @@ export class Debugging
 
   register(): vscode.Disposable[] {
     const { debug } = vscode;
-    const dynamic = { provideDebugConfigurations: () => [{ ...CURRENT_FILE }] };
-    const trigger = vscode.DebugConfigurationProviderTriggerKind.Dynamic;
+    const dynamic = { provideDebugConfigurations: () => [CURRENT_FILE] };
     return [
       debug.registerDebugConfigurationProvider(TYPE, this),
-      debug.registerDebugConfigurationProvider(TYPE, dynamic, trigger),
+      debug.registerDebugConfigurationProvider(TYPE, dynamic, vscode.DebugConfigurationProviderTriggerKind.Dynamic),
       debug.registerDebugAdapterDescriptorFactory(TYPE, this),
       debug.registerDebugAdapterTrackerFactory(TYPE, this),
       debug.onDidTerminateDebugSession((session) => this.targets.delete(session.id)),
@@ -51,9 +48,8 @@ export class Debugging
   // --- configurations ---------------------------------------------------------------
 
   resolveDebugConfiguration(_: unknown, config: Config): Config | undefined {
-    if (config.type) return config;
     const isPython = vscode.window.activeTextEditor?.document.languageId === "python";
-    return isPython ? { ...CURRENT_FILE } : undefined;
+    return config.type ? config : isPython ? { ...CURRENT_FILE } : undefined;
   }
 
   async resolveDebugConfigurationWithSubstitutedVariables(
@@ -97,9 +93,7 @@ export class Debugging
       onWillReceiveMessage: (message) => {
         if (message.type !== "request" || !/^(launch|attach)$/.test(message.command)) return;
         message.command = "attach";
-        const ours = { ...target.configuration, ...pick(session.configuration, OPTIONS) };
-        message.arguments = { ...message.arguments, ...ours };
-        for (const key of [...STARTS, "folder", "prepared"]) delete message.arguments[key];
+        message.arguments = { ...target.configuration, ...pick(session.configuration, OPTIONS) };
       },
     };
   }
@@ -110,8 +104,7 @@ export class Debugging
   }
 
   private target(config: Config, token?: vscode.CancellationToken): Promise<DebugTarget> {
-    const args = { folder: config.folder, ...withFile(config) };
-    return this.devsync.job<DebugTarget>("debug", args, token);
+    return this.devsync.job("debug", { folder: config.folder, ...withFile(config) }, token);
   }
 }
 

@@ -6,13 +6,12 @@ import { Devsync, guarded, type Arguments } from "./client.ts";
 import { conflictCommands } from "./conflicts.ts";
 import { Debugging, TYPE } from "./debug.ts";
 import { Outputs } from "./output.ts";
-import { portCommands, terminalProfile } from "./ports.ts";
+import { portCommands, Tasks, terminalProfile } from "./ports.ts";
 import { Projects, type Target } from "./projects.ts";
 import { runCommands, starter } from "./runs.ts";
 import { installServer } from "./server.ts";
 import { setupCommands } from "./setup.ts";
 import { createStatusBar } from "./statusBar.ts";
-import { Tasks } from "./tasks.ts";
 import { createTree } from "./tree.ts";
 
 type InFolder = (folder: string, target: Target) => unknown;
@@ -35,7 +34,7 @@ export function activate(context: vscode.ExtensionContext): void {
     const command = async (target: Target) => (work as InFolder)(await projects.folder(target), target);
     context.subscriptions.push(register(name, command));
   }
-  for (const [name, work] of Object.entries(ownCommands(devsync, projects, context))) {
+  for (const [name, work] of Object.entries(ownCommands(devsync))) {
     context.subscriptions.push(register(name, work));
   }
   overrideLenses(devsync, debugging, starter(devsync, outputs));
@@ -66,24 +65,19 @@ function overrideLenses(devsync: Devsync, debugging: Debugging, run: ReturnType<
   devsync.overrides.set("devsync.debug", guarded(devsync.log, debugIt));
 }
 
-function ownCommands(devsync: Devsync, projects: Projects, { extension }: vscode.ExtensionContext) {
-  const { executeCommand } = vscode.commands;
+function ownCommands(devsync: Devsync) {
   return {
     logs: () => devsync.log.show(),
     restart: async () => {
       await devsync.dispose();
-      projects.clear();
       await devsync.client();
     },
     install: async () => (await installServer()) && devsync.client(),
-    walkthrough: () => executeCommand("workbench.action.openWalkthrough", `${extension.id}#start`),
-    menu: () => executeCommand("workbench.action.quickOpen", ">Colab VM: "),
   };
 }
 
 async function startIfConfigured(devsync: Devsync): Promise<void> {
   if (!vscode.workspace.isTrusted) return;
-  const glob = "{.colabremote.toml,*/.colabremote.toml}";
-  const found = await vscode.workspace.findFiles(glob, null, 1);
+  const found = await vscode.workspace.findFiles("{.colabremote.toml,*/.colabremote.toml}", null, 1);
   if (found.length) await guarded(devsync.log, () => devsync.client())();
 }

@@ -1,9 +1,10 @@
-// Commands about the VM's ports, terminal and files.
+// What leads to the VM: its ports, terminals, tasks, and files that go there or come from it.
 
 import * as vscode from "vscode";
 import type { Devsync } from "./client.ts";
 import type { Node } from "./nodes.ts";
 import { chosen, fileOf, type Projects, type Target } from "./projects.ts";
+import { findServer } from "./server.ts";
 import { bytes, count } from "./text.ts";
 
 export function portCommands(devsync: Devsync) {
@@ -69,4 +70,29 @@ export async function ask(title: string, value: string): Promise<string> {
 
 export function say(text: string): void {
   vscode.window.setStatusBarMessage(text, 8000);
+}
+
+/** The task type: the command line in a terminal, found like the server. */
+export class Tasks implements vscode.TaskProvider {
+  async provideTasks(): Promise<vscode.Task[]> {
+    if (!vscode.workspace.isTrusted) return [];
+    const server = await findServer();
+    const offered = ["run", "sync", "pull", "tensorboard", "doctor"];
+    const definitions = offered.map((command) => ({ type: "colab-devsync", command }));
+    return definitions.map((one) => task(server, one, vscode.TaskScope.Workspace));
+  }
+
+  async resolveTask({ definition, scope }: vscode.Task): Promise<vscode.Task> {
+    return task(await findServer(), definition, scope ?? vscode.TaskScope.Workspace);
+  }
+}
+
+function task(
+  [program = "", ...words]: string[],
+  definition: vscode.TaskDefinition,
+  scope: vscode.WorkspaceFolder | vscode.TaskScope,
+): vscode.Task {
+  const own = [definition.command as string, ...((definition.args as string[]) ?? [])];
+  const execution = new vscode.ProcessExecution(program, [...words, ...own]);
+  return new vscode.Task(definition, scope, own.join(" "), "Colab VM", execution);
 }

@@ -15,6 +15,10 @@ export class Projects {
 
   constructor(private readonly devsync: Devsync) {
     devsync.on<Status>(STATUS, (status) => this.update(status));
+    devsync.onStopped(() => {
+      for (const project of this.all) project.status = { ...project.status, link: "offline" };
+      this.show();
+    });
   }
 
   get all(): Project[] {
@@ -40,12 +44,6 @@ export class Projects {
     if (status.conflicts || project.conflicts.length) void this.refreshConflicts(status.folder);
   }
 
-  /** After the server has ended. */
-  clear(): void {
-    for (const project of this.all) project.status = { ...project.status, link: "offline" };
-    this.show();
-  }
-
   private async refreshConflicts(folder: string): Promise<void> {
     const { conflicts } = await this.devsync.command<{ conflicts: Conflict[] }>("conflicts", { folder });
     const project = this.known.get(folder);
@@ -57,10 +55,8 @@ export class Projects {
   private show(): void {
     const inConflict = ({ status, conflicts }: Project) => conflicts.map(({ path }) => join(status.folder, path));
     this.setContext("hasProject", this.known.size > 0);
-    this.setContext(
-      "online",
-      this.all.some(({ status }) => status.link === "online"),
-    );
+    const isOnline = ({ status }: Project) => status.link === "online";
+    this.setContext("online", this.all.some(isOnline));
     this.setContext("conflicts", this.all.flatMap(inConflict));
     this.event.fire();
   }

@@ -17,7 +17,7 @@ const LINKS: [string, string, boolean?][] = [
 export function createStatusBar(projects: Projects): vscode.Disposable[] {
   const item = vscode.window.createStatusBarItem("colabDevsync", vscode.StatusBarAlignment.Left, 50);
   item.name = "Colab VM";
-  item.command = "colabDevsync.menu";
+  item.command = { command: "workbench.action.quickOpen", title: "Commands", arguments: [">Colab VM: "] };
   const show = () => {
     const status = projects.current?.status;
     if (!status) return;
