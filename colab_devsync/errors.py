@@ -23,6 +23,7 @@ is what the command line exits with.
     - Conflicts                   files changed on both sides
     - NotFlushed                  files could not be brought up to date
     - NotPulled                   files of the VM could not be fetched
+    - PushError                   data could not be pushed
   - RunError                  6   a program could not be started
   - Busy                      7   somebody else holds what is needed
 """
@@ -144,6 +145,10 @@ class NotFlushed(SyncError):
 
 class NotPulled(SyncError):
     """Some files of the VM are not here."""
+
+
+class PushError(SyncError):
+    """Data could not be pushed, or not all of it."""
 
 
 class RunError(DevsyncError):

@@ -30,6 +30,10 @@ class Loader:
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
         exec(compile(source, name, "exec"), module.__dict__)
 
+    def add(self, more: Dict[str, str]) -> None:
+        """From now on these can be imported too."""
+        sources.update(more)
+
     def get_source(self, fullname: str) -> str:
         """For modules that go on to processes of their own."""
         return sources[fullname.rpartition(".")[2]]

@@ -11,6 +11,7 @@ import stat
 from typing import Dict, List, Optional
 
 STATE_DIR = ".colab-devsync"  # ours, inside the root; never part of a mirror
+PUSH_DIR = STATE_DIR + "-push-"  # begins the name of ours in a folder pushed to
 _MANY = 64
 _DIR_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 

@@ -16,7 +16,17 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Optional, Tuple, cast
+from typing import (
+    Any,
+    BinaryIO,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    cast,
+)
 
 assert sys.platform != "win32"  # runs on the VM only
 
@@ -143,7 +153,9 @@ class Agent:
         listener = Listener(self._serve_stream)
         runs = Runs(tree.state, tree.root)
         reads = Reads(tree.root)
-        self._session = _Session(tree, Parts(tree), listener, unsynced, runs, reads)
+        self._session = _Session(
+            tree, Parts(tree), listener, unsynced, runs, reads, threading.Lock(), []
+        )
         answer = dict(probe.identity())
         answer.update(
             version=wire.VERSION,
@@ -222,6 +234,21 @@ class Agent:
     def _op_machine(self, frame: wire.Frame) -> Answer:
         return probe.machine(self.session.tree.root), b""
 
+    def _op_load(self, frame: wire.Frame) -> Answer:
+        """More of our modules, which most connections need not carry."""
+        loader: Any = globals()["__loader__"]
+        loader.add(frame.meta["modules"])
+        return {}, b""
+
+    def _op_push(self, frame: wire.Frame) -> Answer:
+        session = self.session
+        with session.lock:
+            if not session.pushes:
+                from .pushes import Pushes
+
+                session.pushes.append(Pushes(session.tree, marker(session.tree.state)))
+        return cast(Answer, session.pushes[0].answer(frame))
+
     def _op_sync(self, frame: wire.Frame) -> Answer:
         self.session.unsynced.sync()
         return {}, b""
@@ -249,7 +276,7 @@ class Agent:
         try:
             for frame in iter(lambda: wire.read_frame(reader), None):
                 self._heard = time.monotonic()
-                if frame.meta.get("op") == "put":
+                if frame.meta.get("op") == "put" or frame.meta.get("do") == "put":
                     # Many small files: one thread is faster than many that hand
                     # the interpreter to one another at every system call.
                     self._batches.put(frame)
@@ -283,6 +310,8 @@ class _Session(NamedTuple):
     unsynced: Unsynced
     runs: Runs
     reads: Reads
+    lock: threading.Lock
+    pushes: List[Any]  # of pushes.Pushes: none, or one once somebody pushes
 
 
 class _Worker:

@@ -16,7 +16,7 @@ from typing import Callable, List, NamedTuple, Optional, Union
 
 assert sys.platform != "win32"  # runs on the VM only
 
-from . import delta, hashing
+from . import delta, hashing, wire
 from .paths import Folders, UnsafePath, split
 from .wire import Entry
 
@@ -71,7 +71,7 @@ class Staging:
 
     def link(self, target: str) -> str:
         """Makes a symbolic link; its temporary name."""
-        name = self._fresh_name()
+        name = self.fresh_name()
         os.symlink(target, name, dir_fd=self.fd)
         return name
 
@@ -104,7 +104,7 @@ class Staging:
         return payload
 
     def _written(self, fill: Callable[["Write"], None]) -> "Content":
-        name = self._fresh_name()
+        name = self.fresh_name()
         content = Content(name, os.open(name, _FLAGS, 0o600, dir_fd=self.fd))
         try:
             fill(lambda data: write_all(content.fd, data))
@@ -113,7 +113,7 @@ class Staging:
             raise
         return content
 
-    def _fresh_name(self) -> str:
+    def fresh_name(self) -> str:
         return "tmp-%d-%d" % (os.getpid(), next(self._serial))
 
     def remove(self, name: str) -> None:
@@ -151,11 +151,11 @@ class Staging:
         write_all(fd, os.fsencode(folder + "/" + beside if folder else beside))
         os.close(fd)
         try:
-            if step.fd < 0:
+            if step.entry.kind == wire.LINK:
                 target = os.readlink(step.temporary, dir_fd=self.fd)
                 os.symlink(target, beside, dir_fd=step.folder)
             else:
-                _copy_file(step.fd, beside, step.folder)
+                self._copy(step.temporary, beside, step.folder)
             os.rename(beside, step.name, src_dir_fd=step.folder, dst_dir_fd=step.folder)
             self.remove(step.temporary)
         except BaseException:
@@ -163,6 +163,13 @@ class Staging:
             raise
         finally:
             self.remove(note)
+
+    def _copy(self, temporary: str, beside: str, folder: int) -> None:
+        fd = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.fd)
+        try:
+            _copy_file(fd, beside, folder)
+        finally:
+            os.close(fd)
 
     def _clean_beside(self, note: str, root_fd: int) -> None:
         fd = os.open(note, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.fd)

@@ -12,7 +12,15 @@ assert sys.platform != "win32"  # runs on the VM only
 
 from . import hashing, wire
 from .manifest import Change, Manifest, hash_at, seen
-from .paths import STATE_DIR, Folders, NotAFolder, UnsafePath, entry_stat, split
+from .paths import (
+    PUSH_DIR,
+    STATE_DIR,
+    Folders,
+    NotAFolder,
+    UnsafePath,
+    entry_stat,
+    split,
+)
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -107,6 +115,7 @@ class View:
             prefix = "" if inside == "." else inside + "/"
             if not prefix:
                 names[:] = [name for name in names if name != STATE_DIR]
+            names[:] = [name for name in names if not name.startswith(PUSH_DIR)]
             links = [n for n in names if os.path.islink(os.path.join(folder, n))]
             found += [prefix + name for name in files + links]
         return found

@@ -33,6 +33,7 @@ from .programs.process import ExecSpec, OnOutput, RemoteProcess, start_program
 from .programs.runs import Runs
 from .programs.tensorboard import Tensorboard
 from .pulls.pulls import Pulls
+from .pushes.pushes import Pushes
 from .reach import Reach
 from .teller import Teller
 from .uplink import Uplink
@@ -67,6 +68,7 @@ class Session:
             self.root, self._loop, self._reach, self, emit=emit, ask=ask
         )
         self.access = Access(self._loop, self._reach)
+        self.pushes = Pushes(self.access, self._reach)
         self.failures = Failures(self, self._loop, emit)
         emit = self.failures.emit
         self.runs = Runs(
@@ -128,7 +130,10 @@ class Session:
     def is_in_use(self) -> bool:
         """Whether something on the VM needs us, though nobody looks. Any thread."""
         return (
-            self.runs.is_any_running or self.forwards.is_in_use or self.pulls.is_in_use
+            self.runs.is_any_running
+            or self.forwards.is_in_use
+            or self.pulls.is_in_use
+            or self.pushes.is_any_running
         )
 
     def saved(self, path: Path) -> None:
@@ -203,6 +208,7 @@ class Session:
 
         self.runs.close()
         self.pulls.close()
+        self.pushes.close()
         self.forwards.shut()
         self._loop.post(work)
         self._loop.stop(timeout_s=1.0)
@@ -262,6 +268,7 @@ class Session:
 
     def _after_batch(self) -> None:
         self.runs.look()
+        self.pushes.look()
         self.forwards.look()
         self._run_ports.look()
         self.pulls.look()

@@ -45,6 +45,9 @@ _STATUS_S = 2.0  # for an exit status to follow the end of the output
 _TOO_OLD = 98
 FLOOR = "3.8"
 
+# Modules of the agent that most connections never need; see `sources_of`.
+LATER = frozenset({"arrivals", "deposit", "pushes"})
+
 _VERSION = re.compile(r"Python \d+\.\d+")
 _OLD_OPTION = re.compile(r"unknown option:? -I", re.IGNORECASE)
 _MISSING = re.compile(r"(Import|ModuleNotFound)Error: .*")
@@ -82,13 +85,21 @@ class Hello:
 
 
 @functools.cache
-def payload() -> bytes:
-    """The agent's sources as they travel: length, then zlib."""
-    sources = {
-        path.name.removesuffix(".py"): lean(path.read_text(encoding="utf-8"))
+def sources_of(later: bool) -> dict[str, str]:
+    """The agent's modules as they travel: those it starts with, or those that follow
+    when they are needed."""
+    return {
+        name: lean(path.read_text(encoding="utf-8"))
         for path in resources.files(agent).iterdir()
         if path.name.endswith(".py")
+        and ((name := path.name.removesuffix(".py")) in LATER) == later
     }
+
+
+@functools.cache
+def payload() -> bytes:
+    """The agent's sources as they travel: length, then zlib."""
+    sources = dict(sources_of(later=False))
     # `from __future__` would have to come first in what is executed.
     assemble = sources.pop("assemble").replace("from __future__ import annotations", "")
     program = f"SOURCES={sources!r}\n{assemble}"

@@ -113,6 +113,7 @@ class AgentClient:
         self._write_lock = threading.Lock()
         self._lost: DevsyncError | None = None
         self.on_lost: Callable[[DevsyncError], None] = lambda error: None
+        self.has_extras = False  # see remote/extras.py
 
     def start(self) -> None:
         threading.Thread(

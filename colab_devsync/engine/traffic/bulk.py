@@ -25,7 +25,7 @@ from .congestion import Window
 
 _log = logging.getLogger(__name__)
 
-_END, _URGENT, _NORMAL = range(3)  # ranks of jobs; the lowest comes first
+_END, _URGENT, _NORMAL, _LATER = range(4)  # ranks of jobs; the lowest comes first
 
 
 class Job(Protocol):
@@ -69,6 +69,12 @@ class Bulk:
         """Queues a job before all that wait; from a job that runs."""
         self._queue(_URGENT, job)
 
+    def put_later(self, job: Job) -> None:
+        """Queues a job behind all others, so that a save is never behind it; from any
+        thread."""
+        self._queue(_LATER, job)
+        self.open()
+
     def _queue(self, rank: int, job: Job) -> None:
         with self._lock:
             if not self._closed:
@@ -78,11 +84,13 @@ class Bulk:
 
     def open(self) -> None:
         """Opens the streams, if that has not begun; who expects jobs saves a trip."""
-        if not self._started:
+        with self._lock:
+            if self._started or self._closed:
+                return
             self._started = True
-            threading.Thread(
-                target=self._start, name="devsync-bulk-open", daemon=True
-            ).start()
+        threading.Thread(
+            target=self._start, name="devsync-bulk-open", daemon=True
+        ).start()
 
     def _start(self) -> None:
         try:
@@ -165,6 +173,9 @@ class Lane:
 
     def put_next(self, job: Job) -> None:
         self._bulk.put_next(job)
+
+    def put_later(self, job: Job) -> None:
+        self._bulk.put_later(job)
 
     def request(self, meta: Meta) -> Meta:
         """A question on the control channel."""

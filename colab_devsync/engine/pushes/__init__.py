@@ -1,0 +1,1 @@
+"""Data that goes out: resumable, parallel, never in the way of a save."""

@@ -1,0 +1,70 @@
+"""The pushes of a session: one at a time, each on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError, Future
+
+from ...core.events import OnProgress
+from ...core.pushing import PushResult, PushSpec
+from ..access import Access
+from ..link_watch import LinkWatch
+from ..reach import Reach
+from .push import Order, Push
+
+_LOOK_S = 0.2
+
+
+class Pushes:
+    def __init__(self, access: Access, reach: Reach) -> None:
+        self._access = access
+        self._reach = reach
+        self._watch = LinkWatch()
+        self._turn = threading.Lock()  # two at once would write the same files
+        self._running = 0
+
+    @property
+    def is_any_running(self) -> bool:
+        return self._running > 0
+
+    def start(
+        self,
+        spec: PushSpec,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Future[PushResult]:
+        """Connects if needed, and goes on whenever the link is back. PushError,
+        LinkError, AgentError; CancelledError by `cancel`, which leaves what arrived."""
+        future: Future[PushResult] = Future()
+        order = Order(spec, progress or (lambda _: None), cancel or threading.Event())
+
+        def run() -> None:
+            try:
+                result = self._run(order)
+            except BaseException as exc:  # noqa: BLE001 - the caller gets it
+                future.set_exception(exc)
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=run, name="devsync-push", daemon=True).start()
+        return future
+
+    def _run(self, order: Order) -> PushResult:
+        while not self._turn.acquire(timeout=_LOOK_S):
+            if order.cancel.is_set() or self._watch.is_closed:
+                raise CancelledError
+        self._running += 1
+        try:
+            return Push(order, self._access, self._watch).run()
+        finally:
+            self._running -= 1
+            self._turn.release()
+
+    def look(self) -> None:
+        """After every batch of steps: is there another uplink?"""
+        self._watch.tell(self._reach.uplink, self._reach.is_wanted)
+
+    def close(self) -> None:
+        """Ends them; what has arrived stays."""
+        self._watch.close()

@@ -1,0 +1,50 @@
+"""`devsync.push`: data that goes to the VM once, however large. On the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pygls import uris
+
+from ..core.pushing import PushSpec
+from .arguments import Key
+from .bridge import settle
+from .command import FOLDER, Answer, Arguments, Command
+from .jobs import Job
+from .server import DevsyncServer
+
+
+def push(ls: DevsyncServer, args: Arguments) -> Answer:
+    project = ls.folders.project(args["folder"])
+    text: str = args["local"]
+    local = Path((uris.to_fs_path(text) if "://" in text else text) or text)
+    spec = PushSpec(
+        local=project.root / local,
+        remote=args["remote"],
+        unpack=bool(args["unpack"]),
+        keep_archive=bool(args["keepArchive"]),
+    )
+
+    async def operation(job: Job) -> dict[str, Any]:
+        pushed = project.session.pushes.start(
+            spec, progress=job.report, cancel=job.cancel
+        )
+        return (await settle(pushed, job.cancel)).as_json()
+
+    return ls.jobs.start("devsync.push", f"Pushing {local.name}", operation)
+
+
+COMMANDS: Mapping[str, Command] = {
+    "devsync.push": Command(
+        {
+            **FOLDER,
+            "local": Key(str, required=True),
+            "remote": Key(str, required=True),
+            "unpack": Key(bool),
+            "keepArchive": Key(bool),
+        },
+        run=push,
+    ),
+}
