@@ -7,6 +7,8 @@ export const MIRRORED = "colabDevsync/mirrored";
 export const JOB = "colabDevsync/job";
 export const OUTPUT = "colabDevsync/output";
 export const RUN = "colabDevsync/run";
+export const PULLS = "colabDevsync/pulls";
+export const PULLED = "colabDevsync/pulled";
 export const WAIT = "colabDevsync/wait";
 export const EXEC = "colabDevsync/exec";
 export const INPUT = "colabDevsync/input";
@@ -27,6 +29,8 @@ export interface JobBody {
   result?: Record<string, unknown>; error?: ErrorBody;
 }
 export interface MirroredBody { folder: string; path: string; bytes: number; ms: number; }
+export interface PullsBody { folder: string; pulls: Record<string, unknown>[]; }
+export interface PulledBody { folder: string; name: string; path: string; bytes: number; }
 export interface OutputBody { run: string; offset: number; stream: string; text: string; }
 export interface RunOutputBody { run: string; offset: number; stream: string; text: string; folder?: string; }
 export interface RunBody {
