@@ -92,9 +92,11 @@ def code_server(
 ) -> Iterator[str]:
     """A server of its own; yields its address. Ends with all its processes."""
     data = folder / "user-data"
-    (data / "User").mkdir(parents=True)
-    text = json.dumps({**SETTINGS, **settings})
-    (data / "User" / "settings.json").write_text(text)
+    # What belongs to a machine is read from the second file only.
+    for name in ("User", "Machine"):
+        (data / name).mkdir(parents=True)
+        text = json.dumps({**SETTINGS, **settings})
+        (data / name / "settings.json").write_text(text)
     config = folder / "code-server.yaml"
     config.write_text("")
     command = [NODE, CODE_SERVER, "--config", config, "--bind-addr", "127.0.0.1:0"]
