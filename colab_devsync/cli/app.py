@@ -11,6 +11,7 @@ import click
 from .. import __version__
 from ..errors import DevsyncError
 from . import (
+    dap,
     debug,
     forward,
     link,
@@ -23,6 +24,7 @@ from . import (
     push,
     runs,
     service,
+    setup,
     shell,
     ssh_config,
     tensorboard,
@@ -66,10 +68,12 @@ for _command in (
     programs.exec_,
     debug.debug,
     pull.pull,
+    dap.dap,
     tensorboard.tensorboard,
     forward.forward,
     shell.shell,
     ssh_config.ssh_config,
+    setup.setup,
     link.doctor,
     service.daemon,
     service.lsp,

@@ -45,6 +45,12 @@ class DebugCommand(TargetCommand):
     help="End the program if nobody attaches for so long.",
 )
 @click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="The port here to attach to (default: any).",
+)
+@click.option(
     _ATTACH_INFO,
     is_flag=True,
     help="Print all that a debugger needs as one JSON object, and return.",
@@ -72,6 +78,7 @@ def debug(file: str | None, args: tuple[str, ...], **options: Any) -> int:
             run=options["run_id"],
             pid=options["pid"],
             wait=options["wait"],
+            port=options["port"],
             sync=not options["no_sync"],
             listen=listen,
         )

@@ -28,6 +28,8 @@ class DebugRequest:
     run: str | None = None
     wait_s: float = 60.0  # for a client to attach; then a started program is ended
     sync: bool = True  # whether a program to be started waits for the mirror
+    local_port: int = 0  # to attach to; 0 = any
+    subprocesses: bool | None = None  # None: what the configuration says
 
     @property
     def is_attach(self) -> bool:
@@ -76,6 +78,12 @@ class DebugTarget:
         }
 
 
+def with_subprocesses(request: DebugRequest, config: Config) -> bool:
+    """Whether child processes of the program are debugged, too."""
+    asked = request.subprocesses
+    return config.debug.subprocesses if asked is None else asked
+
+
 def target_behind(
     port: int, config: Config, request: DebugRequest, *, root: str, run: str | None
 ) -> DebugTarget:
@@ -85,7 +93,7 @@ def target_behind(
         port=port,
         remote_root=root,
         just_my_code=config.debug.just_my_code,
-        subprocesses=config.debug.subprocesses,
+        subprocesses=with_subprocesses(request, config),
         name=f"{config.name}: {what}",
         run=run,
         wait_s=None if request.is_attach else request.wait_s,

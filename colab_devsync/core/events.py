@@ -205,7 +205,7 @@ OnProgress = Callable[[Progress], None]
 class Question:
     """Asked before anything that can't be undone. No answer = `safe`."""
 
-    kind: Literal["host-key", "mass-delete", "new-root", "overwrite"]
+    kind: Literal["host-key", "mass-delete", "new-root", "overwrite", "setup"]
     text: str
     choices: tuple[str, ...]
     safe: str

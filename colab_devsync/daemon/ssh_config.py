@@ -65,6 +65,10 @@ class SshConfig:
             _refuse_taken(entries, access)
             return self._write(entries, access)
 
+    def has(self, alias: str) -> bool:
+        """Whether some project's block has this alias."""
+        return any(one.alias == alias for one in self._read())
+
     def refresh(self, access: SshAccess) -> bool:
         """Brings an installed block up to date; nothing happens if there is none."""
         if not self.path.exists():

@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ..agent import hashing
@@ -35,6 +36,20 @@ create table if not exists conflicts (
   remote_copy text);
 """
 _VERSION = "2"  # 2: checksums in signatures
+
+
+def peek(folder: Path, key: str) -> str | None:
+    """A small fact of a store that another process may have open; None if absent."""
+    path = folder / "state.db"
+    if not path.exists():
+        return None
+    # Not read-only: a write-ahead log that nobody has open needs its index made.
+    with closing(sqlite3.connect(path)) as db:
+        try:
+            row = db.execute("select value from meta where key = ?", (key,)).fetchone()
+        except sqlite3.OperationalError:  # no tables yet
+            return None
+    return str(row[0]) if row else None
 
 
 class Store:

@@ -25,6 +25,7 @@ from . import (
     pull_commands,
     push_commands,
     run_commands,
+    setup_commands,
     shell_commands,
     ssh_commands,
 )
@@ -146,6 +147,7 @@ COMMANDS: Mapping[str, Command] = {
     **pull_commands.COMMANDS,
     **push_commands.COMMANDS,
     **run_commands.COMMANDS,
+    **setup_commands.COMMANDS,
     **shell_commands.COMMANDS,
     **ssh_commands.COMMANDS,
 }

@@ -58,6 +58,8 @@ def request_of(project: Project, args: Arguments) -> DebugRequest:
         run=args["run"],
         wait_s=float(wait_s),
         sync=args["sync"] is not False,
+        local_port=args["port"] or 0,
+        subprocesses=args["subProcess"],
     )
 
 
@@ -85,6 +87,8 @@ COMMANDS: Mapping[str, Command] = {
             "run": Key(str),
             "pid": Key(int),
             "wait": Key(int),
+            "port": Key(int),
+            "subProcess": Key(bool),
             "listen": Key(bool),
         },
         run=debug,

@@ -22,10 +22,10 @@ class RunPorts:
         self._lock = threading.Lock()
         self._ports: dict[str, int] = {}  # run id: local port
 
-    def open(self, run: RunInfo) -> ForwardInfo:
+    def open(self, run: RunInfo, local_port: int = 0) -> ForwardInfo:
         """A local port that leads to the run's. LinkError, AgentError, DevsyncError."""
         assert run.port is not None
-        opening = self._forwards.open(run.port, name=run.id)
+        opening = self._forwards.open(run.port, local_port, name=run.id)
         forward = opening.result(_OPEN_S)
         with self._lock:
             self._ports[run.id] = forward.local_port

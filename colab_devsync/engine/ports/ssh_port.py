@@ -17,8 +17,9 @@ from ...core.events import Emit, Problem, SshReady
 from ...core.runs import ForwardInfo
 from ...core.ssh_access import SshAccess, alias_of
 from ...errors import DevsyncError
+from .. import places
 from ..reach import Reach
-from ..store import Store
+from ..store import Store, peek
 from ..uplink import Uplink
 from .forwards import Forwards
 from .local_port import is_taken
@@ -85,7 +86,9 @@ class SshPort:
             if wish == self._wish:
                 return
             self._forwards.close(self._port)
-        asked = wish or int(store.get(_KEY) or 0) or self._first_free()
+        asked = (
+            wish or int(store.get(_KEY) or 0) or _first_free(self._root, self._profile)
+        )
         host, port = _sshd(uplink)
         info = self._forwards.serve(ForwardInfo(NAME, port, asked, host), _sshd)
         self._wish, self._port = wish, info.local_port
@@ -100,12 +103,20 @@ class SshPort:
                 "that were given the number.",
             )
 
-    def _first_free(self) -> int:
-        """The same one for the same project, unless somebody has it."""
-        name = f"{self._root}\0{self._profile or ''}"
-        first = _FIRST + zlib.crc32(os.fsencode(name)) % _SPREAD
-        tries = range(first, first + _TRIES)
-        return next((port for port in tries if not is_taken(port)), first)
+
+def expected_port(root: Path, profile: str | None, config: Config) -> int:
+    """The port that plain `ssh` will have, for who may not connect. `root` resolved."""
+    wish = config.ssh.local_port
+    kept = peek(places.project_state_dir(root, profile), _KEY)
+    return wish or int(kept or 0) or _first_free(root, profile)
+
+
+def _first_free(root: Path, profile: str | None) -> int:
+    """The same one for the same project, unless somebody has it."""
+    name = f"{root}\0{profile or ''}"
+    first = _FIRST + zlib.crc32(os.fsencode(name)) % _SPREAD
+    tries = range(first, first + _TRIES)
+    return next((port for port in tries if not is_taken(port)), first)
 
 
 def _sshd(uplink: Uplink) -> tuple[str, int]:

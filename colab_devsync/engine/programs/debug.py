@@ -10,7 +10,13 @@ import threading
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, replace
 
-from ...core.debugging import DebugRequest, DebugTarget, refusal, target_behind
+from ...core.debugging import (
+    DebugRequest,
+    DebugTarget,
+    refusal,
+    target_behind,
+    with_subprocesses,
+)
 from ...core.events import OnProgress, Progress
 from ...core.runs import PortWait, RunInfo, RunSpec
 from ...errors import RunError, UnknownRun
@@ -110,7 +116,7 @@ class Debugger:
             raise CancelledError
         if run.port is None:
             raise RunError(*refusal(last_words(self._runs, run)))
-        return self._ports.open(run).local_port, run.id
+        return self._ports.open(run, job.request.local_port).local_port, run.id
 
     def _spec(self, job: _Job) -> RunSpec:
         config, request = self._access.config, job.request
@@ -120,7 +126,7 @@ class Debugger:
             config.remote.python,
             "debugger",
             "start",
-            "1" if config.debug.subprocesses else "0",
+            "1" if with_subprocesses(request, config) else "0",
             "{run_dir}/" + _ENDPOINTS,
             *target.words,
         )
@@ -134,16 +140,19 @@ class Debugger:
         """The local port and the id of the run, if it is one."""
         run = self._run_of(job.request)
         if run is not None and run.kind == "debug" and run.port is not None:
-            return self._ports.open(run).local_port, run.id
+            return self._ports.open(run, job.request.local_port).local_port, run.id
         pid = job.request.pid if run is None else run.pid
         assert pid is not None
         job.say(f"letting debugpy into process {pid}")
         injection = Injection(self._access, pid, job.cancel)
         port = injection.run()
         if run is not None:
-            found = self._ports.open(replace(run, port=port))
+            found = self._ports.open(replace(run, port=port), job.request.local_port)
         else:
-            found = self._forwards.open(port, name=f"process {pid}").result(_ASK_S)
+            opening = self._forwards.open(
+                port, job.request.local_port, name=f"process {pid}"
+            )
+            found = opening.result(_ASK_S)
         return found.local_port, run.id if run else None
 
     def _run_of(self, request: DebugRequest) -> RunInfo | None:

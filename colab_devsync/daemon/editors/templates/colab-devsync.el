@@ -1,0 +1,89 @@
+;;; colab-devsync.el --- Edit here, run on the VM  -*- lexical-binding: t -*-
+
+;; Load it from your init file.  Emacs starts one server per buffer, so Python buffers
+;; keep the server they have and `.colabremote.toml' gets ours.  Set
+;; `colab-devsync-python' before loading to have ours in Python buffers, too.
+
+;;; Code:
+
+(require 'compile)
+(require 'conf-mode)
+
+(defvar colab-devsync-command '(@COMMAND@)
+  "The words that start colab-devsync.")
+
+(defvar colab-devsync-python nil
+  "Whether eglot starts colab-devsync in Python buffers, in place of another server.")
+
+(define-derived-mode colab-devsync-mode conf-toml-mode "ColabRemote"
+  "Major mode for .colabremote.toml.")
+
+(add-to-list 'auto-mode-alist '("\\.colabremote\\.toml\\'" . colab-devsync-mode))
+
+(with-eval-after-load 'eglot
+  (defvar eglot-server-programs)
+  (let ((server (append colab-devsync-command '("lsp"))))
+    (add-to-list 'eglot-server-programs (cons 'colab-devsync-mode server))
+    (when colab-devsync-python
+      (add-to-list 'eglot-server-programs (cons 'python-mode server)))))
+
+(defun colab-devsync-root ()
+  "The project's folder, or an error."
+  (or (locate-dominating-file default-directory ".colabremote.toml")
+      (user-error "No .colabremote.toml here or above; `colab-devsync init' writes one")))
+
+(defun colab-devsync--compile (&rest words)
+  "Run colab-devsync with WORDS in a compilation buffer."
+  (let ((default-directory (colab-devsync-root))
+        (line (mapconcat #'shell-quote-argument
+                         (append colab-devsync-command words) " ")))
+    (compilation-start line nil (lambda (_) "*colab-devsync*"))))
+
+(defun colab-devsync-run ()
+  "Save the visited file and run it on the VM."
+  (interactive)
+  (when (and buffer-file-name (buffer-modified-p)) (save-buffer))
+  (if (derived-mode-p 'python-mode 'python-ts-mode)
+      (colab-devsync--compile "run" (expand-file-name buffer-file-name))
+    (colab-devsync--compile "run")))
+
+(defun colab-devsync-pull ()
+  "Fetch what [[pull]] names."
+  (interactive)
+  (colab-devsync--compile "pull"))
+
+(defun colab-devsync-tensorboard ()
+  "Open TensorBoard through the connection."
+  (interactive)
+  (colab-devsync--compile "tensorboard"))
+
+(defun colab-devsync-status ()
+  "Show the link, the VM and what is under way."
+  (interactive)
+  (colab-devsync--compile "status"))
+
+(defun colab-devsync-watch ()
+  "Mirror the project for as long as Emacs runs, whatever server eglot uses."
+  (interactive)
+  (let ((default-directory (colab-devsync-root)))
+    (unless (process-live-p (get-process "colab-devsync-watch"))
+      (make-process :name "colab-devsync-watch"
+                    :buffer (get-buffer-create "*colab-devsync-watch*")
+                    :command (append colab-devsync-command '("watch"))
+                    :noquery t))))
+
+;; dape (GNU ELPA): F5-like debugging of the visited file on the VM.
+(with-eval-after-load 'dape
+  (defvar dape-configs)
+  (add-to-list 'dape-configs
+               `(colab-devsync
+                 modes (python-mode python-ts-mode)
+                 command ,(car colab-devsync-command)
+                 command-args ,(vconcat (cdr colab-devsync-command) ["dap"])
+                 command-cwd colab-devsync-root
+                 :type "colab-devsync"
+                 :request "launch"
+                 :program buffer-file-name)))
+
+(provide 'colab-devsync)
+;;; colab-devsync.el ends here

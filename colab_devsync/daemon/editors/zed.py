@@ -1,0 +1,82 @@
+"""Zed: the language server, tasks, a debug configuration. Pure.
+
+Zed starts only servers it knows. Its entry `pylsp` is told to start ours: Zed's own
+choice for Python is another server, which goes on beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .json_merge import json_merge, json_text
+from .model import Facts, File, Setup
+
+DEBUG_PORT = 5678
+"""Zed attaches to a port that its file names; the task `debug` asks for the same."""
+
+
+def setup(facts: Facts) -> Setup:
+    return Setup(
+        files=(
+            _file(facts, "settings.json", _settings(facts), "starts the server"),
+            _file(facts, "tasks.json", _tasks(facts), "run, debug, pull, TensorBoard"),
+            _file(facts, "debug.json", _debug(facts), "attaches the debugger"),
+        ),
+        steps=(
+            "Trust the project in Zed, so that its settings may start the server.",
+            "To debug: run the task `Colab: debug this file`, then start the debug "
+            "configuration `Colab: attach`.",
+        ),
+    )
+
+
+def _settings(facts: Facts) -> dict[str, Any]:
+    command, *words = facts.command
+    return {
+        "lsp": {"pylsp": {"binary": {"path": command, "arguments": [*words, "lsp"]}}},
+        "languages": {"Python": {"language_servers": ["pylsp", "..."]}},
+    }
+
+
+def _tasks(facts: Facts) -> list[dict[str, Any]]:
+    port = str(DEBUG_PORT)
+    return [
+        _task(facts, "Colab: run this file", "run", "$ZED_FILE"),
+        _task(facts, "Colab: debug this file", "debug", "--port", port, "$ZED_FILE"),
+        _task(facts, "Colab: pull", "pull"),
+        _task(facts, "Colab: TensorBoard", "tensorboard"),
+    ]
+
+
+def _task(facts: Facts, label: str, *arguments: str) -> dict[str, Any]:
+    command, *words = facts.command
+    return {
+        "label": label,
+        "command": command,
+        "args": [*words, *arguments],
+        "cwd": "$ZED_WORKTREE_ROOT",
+        "save": "current",
+    }
+
+
+def _debug(facts: Facts) -> list[dict[str, Any]]:
+    where = {"host": "127.0.0.1", "port": DEBUG_PORT}
+    roots = {"localRoot": "$ZED_WORKTREE_ROOT", "remoteRoot": facts.remote_root}
+    return [
+        {
+            "label": "Colab: attach",
+            "adapter": "Debugpy",
+            "request": "attach",
+            "tcp_connection": where,
+            "connect": where,
+            "pathMappings": [roots],
+            "redirectOutput": True,
+            "subProcess": True,
+        }
+    ]
+
+
+def _file(facts: Facts, name: str, wanted: Any, what: str) -> File:
+    path = facts.places.project / ".zed" / name
+    merge = json_merge(wanted, strict=name == "settings.json")
+    return File(path, json_text(wanted), what, merge=merge)
