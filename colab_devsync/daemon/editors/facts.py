@@ -84,10 +84,9 @@ def nvim_config() -> Path:
     base = os.environ.get("XDG_CONFIG_HOME")
     if base:
         return Path(base) / name
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData/Local")
-        return Path(local) / name
-    return Path.home() / ".config" / name
+    home = Path.home()
+    usual = home / "AppData" / "Local" if sys.platform == "win32" else home / ".config"
+    return usual / name
 
 
 def _git(root: Path) -> tuple[Path | None, str]:
