@@ -30,7 +30,7 @@ from typing import (
 
 assert sys.platform != "win32"  # runs on the VM only
 
-from . import hashing, probe, wire
+from . import hashing, names, probe, wire
 from .listener import Listener
 from .ownership import Taken
 from .parts import Parts
@@ -223,6 +223,10 @@ class Agent:
 
     def _op_list(self, frame: wire.Frame) -> Answer:
         return {"paths": self.session.tree.view.listing()}, b""
+
+    def _op_names(self, frame: wire.Frame) -> Answer:
+        root = self.session.tree.root
+        return {"folders": names.folders_in(root, frame.meta["path"])}, b""
 
     def _op_read(self, frame: wire.Frame) -> Answer:
         size = int(frame.meta.get("size", _READ_SIZE))

@@ -155,6 +155,11 @@ class FailuresChanged:
 
 
 @dataclass(frozen=True)
+class ModulesChanged:
+    """Something was installed on the VM: what was missing may be there now."""
+
+
+@dataclass(frozen=True)
 class SshReady:
     """The VM's SSH server is at a local port; told when anything about it changed."""
 
@@ -189,6 +194,7 @@ Event = (
     | ProblemsChanged
     | RunChanged
     | FailuresChanged
+    | ModulesChanged
     | SshReady
     | FilePulled
     | PullsChanged

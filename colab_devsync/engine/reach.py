@@ -83,6 +83,10 @@ class Reach:
         """`[remote] env`: for every program on the VM."""
         return self.config.remote.env if self.config else {}
 
+    def place(self, path: str) -> str:
+        """Where an absolute path of the configuration really is on the VM."""
+        return self._link.place(path) if self._link else path
+
     @property
     def is_wanted(self) -> bool:
         return self.uplink is not None or self._connector is not None

@@ -29,6 +29,7 @@ from .ports.run_ports import RunPorts
 from .ports.ssh_port import SshPort
 from .programs.debug import Debugger
 from .programs.failures import Failures
+from .programs.glance import Glance
 from .programs.process import ExecSpec, OnOutput, RemoteProcess, start_program
 from .programs.runs import Runs
 from .programs.tensorboard import Tensorboard
@@ -71,6 +72,7 @@ class Session:
         self.pushes = Pushes(self.access, self._reach)
         self.failures = Failures(self, self._loop, emit)
         emit = self.failures.emit
+        self.glance = Glance(self._loop, self._reach, emit)
         self.runs = Runs(
             self._loop, self._reach, sync=self.sync, status=self.status, emit=emit
         )

@@ -17,8 +17,10 @@ from pygls.exceptions import JsonRpcInvalidParams
 from ..daemon import scaffold
 from ..daemon.projects import find_root
 from . import (
+    conflict_commands,
     debug_commands,
     forward_commands,
+    install_commands,
     notebook_commands,
     operations,
     protocol,
@@ -27,6 +29,7 @@ from . import (
     run_commands,
     setup_commands,
     shell_commands,
+    showing,
     ssh_commands,
 )
 from .arguments import BadArguments, Key, parse
@@ -141,11 +144,13 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "devsync.doctor": Command(run=doctor),
     "devsync.cancel": Command({"job": Key(str, required=True)}, run=cancel),
+    **conflict_commands.COMMANDS,
     **debug_commands.COMMANDS,
     **forward_commands.COMMANDS,
     **notebook_commands.COMMANDS,
     **pull_commands.COMMANDS,
     **push_commands.COMMANDS,
+    **install_commands.COMMANDS,
     **run_commands.COMMANDS,
     **setup_commands.COMMANDS,
     **shell_commands.COMMANDS,
@@ -161,18 +166,27 @@ def register(server: DevsyncServer) -> None:
 def handler(name: str, command: Command) -> Callable[..., Any]:
     """For a command, and for a request of our own."""
 
+    keys = {**command.keys, "show": Key(bool)}
+
+    def shown(ls: DevsyncServer, args: Arguments, answer: Answer) -> Answer:
+        if args["show"]:
+            showing.show(ls, name, answer)
+        return answer
+
     # `*args`: pygls counts named parameters and refuses VS Code's additional ones.
     def now(ls: DevsyncServer, *args: Any) -> Any:
         assert command.run is not None
         try:
-            return command.run(ls, parse(name, command.keys, args))
+            parsed = parse(name, keys, args)
+            return shown(ls, parsed, command.run(ls, parsed))
         except Exception as error:
             raise failure(error, ls) from error
 
     async def later(ls: DevsyncServer, *args: Any) -> Any:
         assert command.wait is not None
         try:
-            return await command.wait(ls, parse(name, command.keys, args))
+            parsed = parse(name, keys, args)
+            return shown(ls, parsed, await command.wait(ls, parsed))
         except Exception as error:
             raise failure(error, ls) from error
 

@@ -10,7 +10,15 @@ from pygls.io_ import run_async
 
 from ..daemon.hub import Hub
 from ..daemon.server import Peer
-from . import actions, commands, documents, lifecycle, requests
+from . import (
+    actions,
+    commands,
+    config_features,
+    documents,
+    lenses,
+    lifecycle,
+    requests,
+)
 from .server import DevsyncServer
 
 _log = logging.getLogger(__name__)
@@ -36,6 +44,7 @@ async def serve(peer: Peer, hub: Hub) -> None:
 
 def build(peer: Peer, hub: Hub) -> DevsyncServer:
     server = DevsyncServer(peer, hub)
-    for feature in (lifecycle, documents, commands, requests, actions):
+    features = (lifecycle, documents, commands, requests)
+    for feature in (*features, actions, config_features, lenses):
         feature.register(server)
     return server

@@ -6,6 +6,7 @@ runs) meet in one list per file, because publishing replaces all that a file had
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from pygls import uris
 from ..core.config import CONFIG_NAME, ConfigProblem, check_config
 from ..core.events import Conflict, Problem
 from ..core.failures import Failure, Related
+from .config_files import missing_files
+from .positions import TextMap
 
 if TYPE_CHECKING:
     from .server import DevsyncServer
@@ -25,6 +28,8 @@ SOURCE = "colab-devsync"
 CONFLICT = "conflict"
 """The diagnostic code that code actions look for."""
 TRACEBACK = "traceback"
+
+_PAUSE_S = 0.15
 
 _SEVERITY = {
     "error": types.DiagnosticSeverity.Error,
@@ -43,18 +48,39 @@ class Diagnostics:
         self._ls = ls
         self._sources: dict[str, ByUri] = {}
         self._published: dict[str, list[types.Diagnostic]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def check_text(self, uri: str, text: str) -> None:
-        found = [_config_diagnostic(p, text) for p in check_config(text)]
+        self._forget_timer(uri)
+        places = TextMap(text, self._ls.workspace.position_encoding)
+        found = [_config_diagnostic(p, places) for p in check_config(text)]
         self._set(f"config {uri}", {uri: found})
+        self._set(f"files {uri}", {uri: missing_files(places, uri)})
+
+    def check_soon(self, uri: str) -> None:
+        """While somebody types: once, when there is a pause."""
+        self._forget_timer(uri)
+        call = self._ls.loop.call_later(_PAUSE_S, self._check_buffer, uri)
+        self._timers[uri] = call
+
+    def _check_buffer(self, uri: str) -> None:
+        if not self._ls.closed:
+            self.check_text(uri, self._ls.workspace.get_text_document(uri).source)
+
+    def _forget_timer(self, uri: str) -> None:
+        timer = self._timers.pop(uri, None)
+        if timer is not None:
+            timer.cancel()
 
     def check_file(self, path: Path) -> None:
         """From disk; a file that has gone has no mistakes."""
         uri = uris.from_fs_path(str(path)) or ""
+        self._forget_timer(uri)
         try:
             self.check_text(uri, path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             self._set(f"config {uri}", {})
+            self._set(f"files {uri}", {})
         except (OSError, UnicodeDecodeError) as exc:
             self._set(f"config {uri}", {uri: [_unreadable(exc)]})
 
@@ -84,6 +110,20 @@ class Diagnostics:
             found[uri].append(_failure_diagnostic(root, failure))
         self._set(f"failures {root}", found)
 
+    def show_missing(self, root: Path, hints: ByUri) -> None:
+        """Imports that the VM's Python does not find."""
+        self._set(f"modules {root}", hints)
+
+    def drop_missing(self, root: Path, uri: str) -> None:
+        """The file was closed."""
+        kept = dict(self._sources.get(f"modules {root}", {}))
+        kept.pop(uri, None)
+        self._set(f"modules {root}", kept)
+
+    def shown(self, uri: str) -> tuple[types.Diagnostic, ...]:
+        """What the client sees of `uri` now."""
+        return tuple(self._published.get(uri, ()))
+
     def _set(self, source: str, found: ByUri) -> None:
         touched = {*self._sources.get(source, {}), *found}
         self._sources[source] = found
@@ -106,8 +146,7 @@ def _uri(root: Path, path: str) -> str:
     return uris.from_fs_path(str(root / path)) or ""
 
 
-def _config_diagnostic(problem: ConfigProblem, text: str) -> types.Diagnostic:
-    lines = text.splitlines()
+def _config_diagnostic(problem: ConfigProblem, places: TextMap) -> types.Diagnostic:
     parts = [problem.message]
     if problem.expected:
         parts.append(f"expected {problem.expected}")
@@ -115,8 +154,8 @@ def _config_diagnostic(problem: ConfigProblem, text: str) -> types.Diagnostic:
         parts.append(f'did you mean "{problem.nearest}"?')
     return types.Diagnostic(
         range=types.Range(
-            _position(lines, problem.line, problem.column),
-            _position(lines, problem.end_line, problem.end_column),
+            places.at(problem.line, problem.column),
+            places.at(problem.end_line, problem.end_column),
         ),
         message="; ".join(parts),
         severity=types.DiagnosticSeverity.Error,
@@ -124,13 +163,6 @@ def _config_diagnostic(problem: ConfigProblem, text: str) -> types.Diagnostic:
         source=SOURCE,
         data={"nearest": problem.nearest} if problem.nearest is not None else None,
     )
-
-
-def _position(lines: list[str], line: int, column: int) -> types.Position:
-    """LSP counts UTF-16 units, the configuration's reader counts characters."""
-    text = lines[line] if line < len(lines) else ""
-    wide = sum(1 for char in text[:column] if ord(char) > 0xFFFF)
-    return types.Position(line, column + wide)
 
 
 def _conflict_diagnostic(conflict: Conflict) -> types.Diagnostic:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lsprotocol import types
-from pygls import uris
 
-from ..core.config import CONFIG_NAME
 from .server import DevsyncServer
+from .texts import is_config, is_python, path_of
 
 
 def register(server: DevsyncServer) -> None:
@@ -25,47 +24,47 @@ def register(server: DevsyncServer) -> None:
 
 
 def did_open(ls: DevsyncServer, params: types.DidOpenTextDocumentParams) -> None:
-    _check_buffer(ls, params.text_document.uri)
+    uri = params.text_document.uri
+    path = path_of(uri)
+    if path is not None and is_config(uri):
+        ls.diagnostics.check_text(uri, params.text_document.text)
+    elif path is not None and is_python(uri):
+        ls.modules.look(path)
 
 
 def did_change(ls: DevsyncServer, params: types.DidChangeTextDocumentParams) -> None:
-    _check_buffer(ls, params.text_document.uri)
+    if is_config(params.text_document.uri):
+        ls.diagnostics.check_soon(params.text_document.uri)
 
 
 def did_save(ls: DevsyncServer, params: types.DidSaveTextDocumentParams) -> None:
-    path = _path(params.text_document.uri)
+    uri = params.text_document.uri
+    path = path_of(uri)
     if path is None:
         return
     ls.folders.saved(path)
-    if path.name == CONFIG_NAME:
+    if is_config(uri):
         _config_changed(ls, path)
+    elif is_python(uri):
+        ls.modules.look(path)
 
 
 def did_close(ls: DevsyncServer, params: types.DidCloseTextDocumentParams) -> None:
-    path = _path(params.text_document.uri)
-    if path is not None and path.name == CONFIG_NAME:
+    uri = params.text_document.uri
+    path = path_of(uri)
+    if path is not None and is_config(uri):
         ls.diagnostics.check_file(path)  # what was typed and not saved is gone
+    elif path is not None and is_python(uri):
+        ls.modules.closed(path, uri)
 
 
 def files_changed(ls: DevsyncServer, params: types.DidChangeWatchedFilesParams) -> None:
     for change in params.changes:
-        path = _path(change.uri)
-        if path is not None and path.name == CONFIG_NAME:
+        path = path_of(change.uri)
+        if path is not None and is_config(change.uri):
             _config_changed(ls, path)
 
 
 def _config_changed(ls: DevsyncServer, path: Path) -> None:
     ls.diagnostics.check_file(path)
     ls.folders.config_saved(path.parent)
-
-
-def _check_buffer(ls: DevsyncServer, uri: str) -> None:
-    path = _path(uri)
-    if path is not None and path.name == CONFIG_NAME:
-        document = ls.workspace.get_text_document(uri)
-        ls.diagnostics.check_text(uri, document.source)
-
-
-def _path(uri: str) -> Path | None:
-    path = uris.to_fs_path(uri)
-    return Path(path) if path else None

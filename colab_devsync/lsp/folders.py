@@ -19,6 +19,7 @@ from ..core.events import (
     FailuresChanged,
     FilePulled,
     Mirrored,
+    ModulesChanged,
     ProblemsChanged,
     PullsChanged,
     PullsInDanger,
@@ -28,7 +29,7 @@ from ..core.events import (
     StatusChanged,
 )
 from ..daemon.hub import Project
-from ..daemon.projects import require_root
+from ..daemon.projects import find_root, require_root
 from ..errors import ConfigError, DevsyncError
 from . import operations, protocol, pulls, questions
 
@@ -77,6 +78,16 @@ class Folders:
             self._ls.diagnostics.show_failures(root, project.session.failures.shown)
         self._open[root] = project
         return project
+
+    def known(self, path: Path) -> Project | None:
+        """The project that `path` is in, if this client has used it."""
+        inside = [root for root in self._open if path.is_relative_to(root)]
+        return self._open[max(inside, key=lambda r: len(r.parts))] if inside else None
+
+    def root_around(self, path: Path) -> Path | None:
+        """The project's folder that `path` is in, used by this client or not."""
+        found = self.relative(path)
+        return found[0] if found is not None else find_root(path.parent)
 
     def relative(self, path: Path) -> tuple[Path, str] | None:
         """The open project's folder that `path` is in, and the rest with "/"."""
@@ -167,6 +178,7 @@ class Folders:
         match event:
             case StatusChanged(status):
                 self._ls.tell(protocol.STATUS, self.status(project, status))
+                self._ls.modules.link_is(Path(root), status.link)
             case Mirrored(path, size, ms):
                 body = protocol.MirroredBody(folder=root, path=path, bytes=size, ms=ms)
                 self._ls.tell(protocol.MIRRORED, body)
@@ -176,6 +188,8 @@ class Folders:
                 self._ls.diagnostics.show_problems(Path(root), problems)
             case RunChanged(run):
                 self._ls.runs.changed(project, run)
+            case ModulesChanged():
+                self._ls.modules.look_again(Path(root))
             case FailuresChanged(failures):
                 self._ls.diagnostics.show_failures(Path(root), failures)
             case FilePulled() | PullsChanged() | PullsInDanger():

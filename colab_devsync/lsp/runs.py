@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.runs import RunInfo, RunStream
 from ..errors import DevsyncError
-from . import protocol
+from . import protocol, showing
 from .bridge import post, settle
 from .processes import Text
 
@@ -159,6 +159,7 @@ class _Listener:
     def _tell_output(self, body: protocol.OutputBody) -> None:
         whole = protocol.RunOutputBody(**body, folder=self._folder)
         self._ls.tell(protocol.OUTPUT, whole)
+        showing.log_output(self._ls, self.run_id, body["text"])
 
     def _end(self, future: Future[RunInfo], then: Any) -> None:
         """After the last output. Whoever closed it knows already."""
@@ -169,7 +170,9 @@ class _Listener:
             body = text.body(self.run_id, stream, b"", final=True)
             if body["text"]:
                 self._tell_output(body)
-        self._ls.tell(protocol.RUN, self._last_words(future))
+        words = self._last_words(future)
+        self._ls.tell(protocol.RUN, words)
+        showing.run_ended(self._ls, self.run_id, words)
 
     def _last_words(self, future: Future[RunInfo]) -> protocol.RunBody:
         error = future.exception()

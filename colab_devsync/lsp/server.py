@@ -32,6 +32,7 @@ from ..daemon.server import Peer
 from .diagnostics import Diagnostics
 from .folders import Folders
 from .jobs import Jobs
+from .module_hints import ModuleHints
 from .processes import Processes
 from .protocol import CLI_NAME, ErrorBody
 from .runs import Runs
@@ -126,6 +127,8 @@ class DevsyncServer(LanguageServer):
         self.processes = Processes(self)
         self.runs = Runs(self)
         self.diagnostics = Diagnostics(self)
+        self.modules = ModuleHints(self)
+        self.shown_runs: set[str] = set()  # whose output is logged, too
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self.protocol.set_writer(peer.writer)

@@ -159,12 +159,13 @@ def test_a_conflict_is_shown_and_decided(
             {
                 "textDocument": {"uri": local.as_uri()},
                 "range": found["range"],
-                "context": {"diagnostics": [found]},
+                "context": {"diagnostics": [found], "only": ["quickfix"]},
             },
         )
         assert [a["title"] for a in actions] == [
             "Keep my version",
             "Take the VM's version",
+            "Compare with the VM's version",
         ]
         heard = len(editor.said)
         (arguments,) = actions[1]["command"]["arguments"]

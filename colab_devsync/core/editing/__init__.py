@@ -1,0 +1,1 @@
+"""What an editor may say about a text: pure decisions on half-typed files."""
