@@ -57,6 +57,21 @@ class Diagnostics:
         self._set(f"config {uri}", {uri: found})
         self._set(f"files {uri}", {uri: missing_files(places, uri)})
 
+    def look_for_files(self) -> None:
+        """A file was written or opened: it may be one that a configuration missed."""
+        for source, found in tuple(self._sources.items()):
+            for uri in [uri for uri, missed in found.items() if missed]:
+                if source == f"files {uri}":
+                    self._set(source, {uri: self._missing_files(uri)})
+
+    def _missing_files(self, uri: str) -> list[types.Diagnostic]:
+        workspace = self._ls.workspace
+        try:
+            text = workspace.get_text_document(uri).source
+        except (OSError, UnicodeDecodeError):
+            return []
+        return missing_files(TextMap(text, workspace.position_encoding), uri)
+
     def check_soon(self, uri: str) -> None:
         """While somebody types: once, when there is a pause."""
         self._forget_timer(uri)

@@ -30,6 +30,7 @@ def did_open(ls: DevsyncServer, params: types.DidOpenTextDocumentParams) -> None
         ls.diagnostics.check_text(uri, params.text_document.text)
     elif path is not None and is_python(uri):
         ls.modules.look(path)
+    ls.diagnostics.look_for_files()
 
 
 def did_change(ls: DevsyncServer, params: types.DidChangeTextDocumentParams) -> None:
@@ -47,6 +48,7 @@ def did_save(ls: DevsyncServer, params: types.DidSaveTextDocumentParams) -> None
         _config_changed(ls, path)
     elif is_python(uri):
         ls.modules.look(path)
+    ls.diagnostics.look_for_files()
 
 
 def did_close(ls: DevsyncServer, params: types.DidCloseTextDocumentParams) -> None:

@@ -120,4 +120,4 @@ async def _remote_folders(
     except (DevsyncError, TimeoutError, asyncio.TimeoutError):
         return ()  # the VM is out of reach, or says no; typing goes on
     lead = inside if inside.endswith("/") or not inside else f"{inside}/"
-    return tuple(_first(f"{lead}{name}" for name in names))
+    return tuple(_first(f"{lead}{name}/" for name in names))

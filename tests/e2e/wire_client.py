@@ -144,6 +144,45 @@ class Editor:
         params = {"textDocument": document, "contentChanges": [{"text": text}]}
         self.notify("textDocument/didChange", params)
 
+    def at(self, path: Path, line: int, column: int) -> dict[str, Any]:
+        """A place in a document, as requests about it name one."""
+        position = {"line": line, "character": column}
+        return {"textDocument": {"uri": path.as_uri()}, "position": position}
+
+    def actions(
+        self,
+        path: Path,
+        line: int,
+        diagnostics: Sequence[dict[str, Any]] = (),
+        only: Sequence[str] | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """The code actions at a line, by title."""
+        place = {"line": line, "character": 0}
+        context: dict[str, Any] = {"diagnostics": list(diagnostics)}
+        if only is not None:
+            context["only"] = list(only)
+        params = {
+            "textDocument": {"uri": path.as_uri()},
+            "range": {"start": place, "end": place},
+            "context": context,
+        }
+        found = self.request("textDocument/codeAction", params)
+        return {one["title"]: one for one in found}
+
+    def execute(self, command: dict[str, Any]) -> Any:
+        """What a click on a lens or an action does."""
+        arguments = command.get("arguments")
+        params = {"command": command["command"], "arguments": arguments}
+        return self.request("workspace/executeCommand", params)
+
+    def finished(self, started: dict[str, Any]) -> dict[str, Any]:
+        """The final notification of a command that was started."""
+        assert started["state"] == "started"
+        body: dict[str, Any] = self.request(
+            "colabDevsync/wait", {"job": started["job"]}, 45
+        )
+        return body
+
     def save(self, path: Path, text: str | None = None) -> None:
         if text is not None:
             path.write_text(text, encoding="utf-8")
