@@ -22,7 +22,7 @@ def test_initialize_names_the_server_and_all_working_commands(place: Place) -> N
     assert capabilities["textDocumentSync"]["save"] == {"includeText": False}
     names = "connect disconnect status sync conflicts resolve init doctor cancel"
     names += " run runs stop debug tensorboard forward shell sshConfig notebook"
-    names += " compare install"
+    names += " compare install pull"
     commands = capabilities["executeCommandProvider"]["commands"]
     assert sorted(commands) == sorted(f"devsync.{name}" for name in names.split())
 
