@@ -20,9 +20,9 @@ def test_initialize_names_the_server_and_all_working_commands(place: Place) -> N
     assert result["serverInfo"]["name"] == "colab-devsync"
     capabilities = result["capabilities"]
     assert capabilities["textDocumentSync"]["save"] == {"includeText": False}
-    names = "connect disconnect status sync conflicts resolve init doctor cancel"
-    names += " run runs stop debug tensorboard forward shell sshConfig notebook"
-    names += " compare install pull"
+    names = "connect disconnect status sync conflicts compare resolve init doctor"
+    names += " cancel run runs stop debug tensorboard forward shell sshConfig"
+    names += " notebook install pull push"
     commands = capabilities["executeCommandProvider"]["commands"]
     assert sorted(commands) == sorted(f"devsync.{name}" for name in names.split())
 
