@@ -22,7 +22,7 @@ def test_initialize_names_the_server_and_all_working_commands(place: Place) -> N
     assert capabilities["textDocumentSync"]["save"] == {"includeText": False}
     names = "connect disconnect status sync conflicts compare resolve init doctor"
     names += " cancel run runs stop debug tensorboard forward shell sshConfig"
-    names += " notebook install pull push"
+    names += " notebook install pull push setup"
     commands = capabilities["executeCommandProvider"]["commands"]
     assert sorted(commands) == sorted(f"devsync.{name}" for name in names.split())
 
