@@ -9,7 +9,7 @@ PATH=$PATH:/usr/sbin:/sbin
 needed="sshd=openssh-server ssh=openssh-client rsync=rsync git=git setpriv=util-linux"
 needed="$needed zsh=zsh fish=fish tcsh=tcsh" # login shells that agents start in
 needed="$needed gdb=gdb" # lets debuggers into running programs
-needed="$needed socat=socat ip=iproute2" # a tunnel; network namespaces
+needed="$needed openssl=openssl socat=socat ip=iproute2" # a tunnel; network namespaces
 optional=
 if [ "${1:-}" = bench ]; then
   optional="zstd=zstd unison=unison lsyncd=lsyncd"

@@ -103,6 +103,7 @@ class Trust:
     profile: str | None
     endpoint: str  # "203.0.113.7:22": names the machine, not the user
     configured: str | None = None
+    remark: str = ""  # what else a person should know before the answer
 
     def check(self, offered: HostKey, ask: Ask) -> None:
         """Returns if the key is trusted. HostKeyUnknown, HostKeyChanged."""
@@ -132,7 +133,7 @@ class Trust:
         question = Question(
             kind="host-key",
             text=f"{self.endpoint} is not known yet. Its host key is {_say(offered)}. "
-            "Is this your VM?",
+            f"{self.remark} Is this your VM?".replace("  ", " "),
             choices=("yes", "no"),
             safe="no",
         )

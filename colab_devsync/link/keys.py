@@ -33,7 +33,7 @@ def identities(identity_file: str | None, home: Path) -> Iterator[tuple[Identity
     encrypted, or there is no key at all.
     """
     if identity_file is not None:
-        yield (_configured(identity_file),)
+        yield (load_identity(identity_file),)
         return
     with _agent_keys() as held:
         found = (*held, *_usual_files(home / ".ssh"))
@@ -47,7 +47,8 @@ def identities(identity_file: str | None, home: Path) -> Iterator[tuple[Identity
         yield found
 
 
-def _configured(identity_file: str) -> Identity:
+def load_identity(identity_file: str) -> Identity:
+    """The private key in this file. ConfigError, AuthFailed (a passphrase)."""
     path = Path(identity_file).expanduser()
     try:
         key = paramiko.PKey.from_path(path)

@@ -16,7 +16,7 @@ from .base import Link
 if TYPE_CHECKING:
     from .hostkeys import Pins, Trust
 
-AVAILABLE = ("relay", "direct", "command", "sandbox")
+AVAILABLE = ("colab", "relay", "direct", "command", "sandbox")
 
 
 class OpenLink(Protocol):
@@ -64,7 +64,7 @@ def open_link(
         )
     from .hostkeys import pins_of
 
-    return _OPENERS[link.provider](link, Known(pins_of(state_dir), profile))
+    return _OPENERS[link.provider](link, Known(pins_of(state_dir), profile, state_dir))
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Known:
 
     pins: Pins
     profile: str | None
+    state_dir: Path
 
     def trust(self, endpoint: str, configured: str | None) -> Trust:
         from .hostkeys import Trust
@@ -132,7 +133,21 @@ def _command(link: LinkConfig, known: Known) -> Link:
     return CommandLink(link.proxy_command, endpoint, trust, link.identity_file)
 
 
+def _colab(link: LinkConfig, known: Known) -> Link:
+    from .colab.link import ColabLink
+
+    return ColabLink(
+        link.session,
+        link.user,
+        (known.pins, known.profile),
+        link.host_key,
+        identity_file=link.identity_file,
+        state_dir=known.state_dir,
+    )
+
+
 _OPENERS: Mapping[str, Callable[[LinkConfig, Known], Link]] = {
+    "colab": _colab,
     "direct": _direct,
     "relay": _relay,
     "command": _command,

@@ -259,7 +259,7 @@ def test_forwarding_switched_off(
     connection.close()
 
 
-@pytest.mark.parametrize("provider", ["colab", "ngrok"])
+@pytest.mark.parametrize("provider", ["ngrok"])
 def test_providers_of_later_versions(tmp_path: Path, provider: str) -> None:
     config = LinkConfig(provider=provider)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=provider) as caught:
