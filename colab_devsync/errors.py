@@ -14,6 +14,7 @@ is what the command line exits with.
     - HostKeyChanged              not the machine we pinned
     - LinkLost                    an open connection died
     - ForwardRefused              the server admits no direct-tcpip channel
+    - RelayRefused                your relay could not be set up
   - AgentError                4   the helper process on the VM
     - NoPython, PythonTooOld, NoisyShell, AgentCrashed, ProtocolMismatch
     - RemoteRefused               the VM's file system said no (read-only, full, denied)
@@ -89,6 +90,10 @@ class LinkLost(LinkError):
 
 class ForwardRefused(LinkError):
     """The SSH server does not admit forwarded connections."""
+
+
+class RelayRefused(LinkError):
+    """The set-up of a relay stopped on that server."""
 
 
 class AgentError(DevsyncError):

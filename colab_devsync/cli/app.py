@@ -22,6 +22,7 @@ from . import (
     project,
     pull,
     push,
+    relay,
     runs,
     service,
     setup,
@@ -52,6 +53,7 @@ def cli() -> None:
 for _command in (
     project.init,
     notebook.notebook,
+    relay.relay,
     link.connect,
     link.disconnect,
     link.status,

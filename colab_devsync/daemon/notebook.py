@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core import notebook as compose
-from ..core.config import CONFIG_NAME, Config, load_config
+from ..core.config import CONFIG_NAME, Config, LinkConfig, load_config
 from ..core.endpoint import split_relay
 from ..core.notebook import PARTS
 from ..engine.places import project_state_dir
@@ -61,7 +61,8 @@ def write_notebook(
     """Asks `overwrite` before another file's bytes are lost. ConfigError."""
     config = read_config(root, profile)
     path = root / (output or DEFAULT_NAME)
-    keys = _public_keys(config, choices)
+    is_colab = config.link.provider == "colab"  # Google's endpoint asks for the key
+    keys = [] if is_colab else find_public_keys(config.link, choices.public_key)
     host_key = choices.relay_host_key or pinned_relay_key(root, config, profile)
     values = compose.values_of(
         config,
@@ -106,13 +107,12 @@ def pinned_relay_key(root: Path, config: Config, profile: str | None) -> str | N
     return pin.fingerprint if pin is not None else None
 
 
-def _public_keys(config: Config, choices: Choices) -> list[str]:
-    """The keys that `connect` will try, as far as they can be known without asking."""
-    if config.link.provider == "colab":
-        return []
-    if choices.public_key:
-        return [_given_key(choices.public_key)]
-    identity = config.link.identity_file
+def find_public_keys(link: LinkConfig | None, given: str | None) -> list[str]:
+    """The keys that `connect` will try, as far as they can be known without asking.
+    `given`: a file or a line that somebody named. ConfigError."""
+    if given:
+        return [_given_key(given)]
+    identity = None if link is None else link.identity_file
     if identity is not None:
         return _public_files([Path(f"{identity}.pub").expanduser()])
     folder = Path.home() / ".ssh"

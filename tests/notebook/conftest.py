@@ -1,11 +1,14 @@
-"""A VM for each test, and the means to wait for a file's contents."""
+"""A VM and a place for the laptop's own files, for each test."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.e2e.place import Place
 from tests.support.sshd import require_sshd
 from tests.support.vm import Vm
 
@@ -15,3 +18,13 @@ def vm() -> Iterator[Vm]:
     require_sshd()
     with Vm() as made:
         yield made
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    # Not in tmp_path: a Unix socket's path may have 100 characters at most.
+    made = Place(Path(tempfile.mkdtemp(prefix="devsync-")), tmp_path)
+    try:
+        yield made
+    finally:
+        made.clean()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -32,16 +30,6 @@ def get(key):
         raise SecretNotFoundError(f"Secret {key} does not exist.")
     return secrets[key]
 """
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    # Not in tmp_path: a Unix socket's path may have 100 characters at most.
-    made = Place(Path(tempfile.mkdtemp(prefix="devsync-")), tmp_path)
-    try:
-        yield made
-    finally:
-        made.clean()
 
 
 @pytest.fixture

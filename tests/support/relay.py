@@ -1,7 +1,7 @@
 """A real sshd as a relay, with the two restricted keys of `relay setup`.
 
-Everything is one user, the one who runs the tests; what would be the Match block of the
-VM's user is `RELAY_RULES`. `extra` and `vm_line` weaken it on purpose.
+Everything is one user, the one who runs the tests; what would be the Match blocks of
+the two accounts is `RULES`. `extra` and `vm_line` weaken it on purpose.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ LAPTOP_LINE = (
     'permitlisten="localhost:1" {key}'
 )
 
+RULES = (
+    "PermitTTY no",
+    "AllowStreamLocalForwarding no",
+    "AllowAgentForwarding no",
+    "PermitTunnel no",
+    "X11Forwarding no",
+    "ForceCommand /usr/sbin/nologin",
+)
+
 
 class Relay:
     """`vm_key` may listen on `port`, `laptop_key` may reach it."""
@@ -31,7 +40,7 @@ class Relay:
         *,
         vm_line: str = VM_LINE,
         laptop_line: str = LAPTOP_LINE,
-        extra: Sequence[str] = ("ForceCommand /usr/sbin/nologin",),
+        extra: Sequence[str] = RULES,
         address: str = "127.0.0.1",
         under: tuple[str, ...] = (),
     ) -> None:

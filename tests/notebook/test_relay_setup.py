@@ -1,0 +1,204 @@
+"""`relay setup` on a server with the distribution's own sshd_config, and the whole way
+through it: laptop, relay, VM."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.place import Place
+from tests.support.sshd import require_sshd
+from tests.support.stock_server import StockServer
+from tests.support.vm import TIMEOUT_S, Vm, connect_string, free_port, make_key
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + 11 * "Fake"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StockServer]:
+    with StockServer(tmp_path / "server") as made:
+        yield made
+
+
+def setup(place: Place, server: StockServer, *arguments: str) -> tuple[int, str, str]:
+    command = ("relay", "setup", server.login, *server.ssh_options(), *arguments)
+    done = place.run(*command, timeout_s=TIMEOUT_S)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_what_is_printed_is_what_sshd_understands(place: Place, tmp_path: Path) -> None:
+    done = place.run(
+        *("relay", "setup", "me@vps.example.com", "--public-key", KEY, "--json")
+    )
+    assert done.returncode == 0, done.stderr
+    body = json.loads(done.stdout)
+    config = tmp_path / "sshd_config"
+    host_key = tmp_path / "host_key"
+    make_key(host_key)
+    config.write_text(f"HostKey {host_key}\n{body['rules']}")
+    sshd = require_sshd()
+    subprocess.run([sshd, "-t", "-f", str(config)], check=True)
+    expected = {
+        "colab": "allowtcpforwarding remote,permitlisten localhost:10022,"
+        "permitopen none",
+        "colab-laptop": "allowtcpforwarding local,permitopen localhost:10022,"
+        "permitlisten none",
+    }
+    for user, own in expected.items():
+        who = f"user={user},host=laptop,addr=203.0.113.9"
+        listing = subprocess.run(
+            [sshd, "-T", "-C", who, "-f", str(config)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+        lines = [*own.split(","), "forcecommand /usr/sbin/nologin", "permittty no"]
+        lines += ["gatewayports no"]
+        lines += ["allowstreamlocalforwarding no", "passwordauthentication no"]
+        lines += ["clientaliveinterval 15", "clientalivecountmax 2"]
+        assert set(lines) - set(listing) == set()
+    (vm_line,) = body["vmLines"]
+    start = 'restrict,port-forwarding,permitlisten="localhost:10022",'
+    assert vm_line.startswith(f'{start}permitopen="localhost:1" ssh-ed25519 AAAA')
+    (laptop_line,) = body["laptopLines"]
+    start = 'restrict,port-forwarding,permitopen="localhost:10022",'
+    assert laptop_line == f'{start}permitlisten="localhost:1" {KEY} laptop'
+    again = place.run(
+        *("relay", "setup", "me@vps.example.com", "--public-key", KEY, "--json")
+    )
+    assert again.stdout == done.stdout, "the key is made once"
+
+
+def test_without_a_terminal_and_yes_it_only_shows_what_it_would_do(
+    place: Place, server: StockServer
+) -> None:
+    code, _, said = setup(place, server, "--apply", "--public-key", KEY)
+    assert code == 2
+    assert "+ user colab, without password and shell" in said
+    assert "+ /etc/ssh/sshd_config.d/colab-devsync.conf:" in said
+    assert "Add --yes" in said
+    assert server.users() == []
+
+
+def test_it_asks_first_and_no_means_no(place: Place, server: StockServer) -> None:
+    command = [sys.executable, "-m", "colab_devsync", "relay", "setup", server.login]
+    command += [*server.ssh_options(), "--apply", "--public-key", KEY]
+    assert "The relay is set up" not in answered(place, command, "n")
+    assert server.users() == []
+    said = answered(place, command, "y")
+    assert "The relay is set up" in said
+    assert server.users() == ["colab", "colab-laptop"]
+
+
+def answered(place: Place, command: list[str], answer: str) -> str:
+    """Runs it on a terminal, where `answer` is typed at the question."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command,
+        cwd=place.home,
+        env=place.env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        said, asked = b"", False
+        while select.select([ours], [], [], TIMEOUT_S)[0]:
+            try:
+                data = os.read(ours, 4096)
+            except OSError:
+                break  # the other end is closed
+            said += data
+            if not asked and b"[y/n]" in said:
+                asked = True
+                os.write(ours, f"{answer}\n".encode())
+        process.wait(TIMEOUT_S)
+    os.close(ours)
+    return said.decode()
+
+
+def test_the_whole_way_laptop_relay_vm(
+    place: Place, server: StockServer, vm: Vm, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    public = str(vm.key.with_suffix(".pub"))
+    options = ("--public-key", public, "--port", port)
+    code, out, said = setup(place, server, *options, "--apply", "--yes")
+    assert code == 0, said
+    assert "The relay is set up" in out
+    project = tmp_path / "seg"
+    project.mkdir()
+    relay = f"colab-laptop@127.0.0.1:{server.port}"
+    (project / ".colabremote.toml").write_text(
+        f'[link]\nprovider = "relay"\nrelay = "{relay}"\nport = {port}\n'
+        f"identity_file = {json.dumps(str(vm.key))}\n"
+        f'[remote]\nroot = "{tmp_path / "content"}"\n'
+    )
+    # nobody gets more than this one way
+    check = ("relay", "check", "--host-key", server.fingerprint)
+    done = place.run(*check, cwd=project, timeout_s=TIMEOUT_S)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert b"no hole found" in done.stdout
+    # the VM, with the script that the project's link makes
+    made = place.run("notebook", "-o", str(vm.script), "--force", cwd=project)
+    assert made.returncode == 0, made.stderr
+    assert server.fingerprint in vm.script.read_text()
+    secret = place.run("relay", "key", cwd=project).stdout.decode()
+    local = ("--sshd-port", str(vm.port))
+    up = vm.run(options=local, DEVSYNC_RELAY_KEY=secret, CUDA_TEST="there")
+    assert up.returncode == 0, up.stdout + up.stderr
+    line = connect_string(up.stdout)
+    assert f"@localhost:{port}?via={relay}&hk=" in line
+    connected = place.run("connect", line, cwd=project, timeout_s=TIMEOUT_S)
+    assert connected.returncode == 0, connected.stderr
+    command = ("exec", "--", "sh", "-c", "echo $CUDA_TEST")
+    assert place.run(*command, cwd=project).stdout == b"there\n"
+    # with the VM connected the check says so, and still finds no hole
+    done = place.run("relay", "check", cwd=project, timeout_s=TIMEOUT_S)
+    assert done.returncode == 0, done.stdout
+    assert b"a VM listens on the relay's" in done.stdout
+    vm.run("--stop", options=local)
+    # set up again: nothing is left to do
+    before = server.run("stat -c %i-%Y /etc/ssh/sshd_config.d/* /home/colab/.ssh/*")
+    code, out, said = setup(place, server, *options, "--apply", "--yes")
+    assert code == 0
+    assert "\n+ " not in said
+    assert (
+        server.run("stat -c %i-%Y /etc/ssh/sshd_config.d/* /home/colab/.ssh/*")
+        == before
+    )
+
+
+def test_an_account_that_people_use_is_left_alone(
+    place: Place, server: StockServer
+) -> None:
+    server.run("useradd --create-home --shell /bin/sh anna")
+    options = ("--vm-user", "anna", "--apply", "--yes", "--public-key", KEY)
+    code, _, said = setup(place, server, *options)
+    assert code == 3
+    assert "the user anna exists and has the shell /bin/sh" in said
+    assert "choose another name" in said
+
+
+def test_rules_that_do_not_count_are_noticed(place: Place, server: StockServer) -> None:
+    server.run("sed -i /^Include/d /etc/ssh/sshd_config")
+    code, _, said = setup(place, server, "--apply", "--yes", "--public-key", KEY)
+    assert code == 3
+    assert "Include /etc/ssh/sshd_config.d/*.conf" in said
+
+
+def test_a_server_that_lets_nobody_in_is_named(place: Place, tmp_path: Path) -> None:
+    port = free_port()
+    done = place.run(
+        *("relay", "setup", f"me@127.0.0.1:{port}", "--apply", "--public-key", KEY)
+    )
+    assert done.returncode == 3
+    assert b"ssh could not log in to me@127.0.0.1" in done.stderr
