@@ -64,6 +64,7 @@ def _server(command: F) -> F:
 def setup(
     server: str | None,
     vm_user: str,
+    *,
     laptop_user: str | None,
     own_account: bool,
     port: int | None,
@@ -126,6 +127,7 @@ def setup(
 def check(
     server: str | None,
     vm_user: str,
+    *,
     laptop_user: str | None,
     port: int | None,
     vm_key: Path | None,
