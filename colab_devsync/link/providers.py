@@ -16,8 +16,6 @@ from .base import Link
 if TYPE_CHECKING:
     from .hostkeys import Pins, Trust
 
-AVAILABLE = ("colab", "relay", "direct", "command", "sandbox")
-
 
 class OpenLink(Protocol):
     """What `open_link` looks like to those who are given one."""
@@ -44,7 +42,7 @@ def open_link(
     """The link of one project; nothing is started or connected yet.
 
     `state_dir` keeps the pinned host keys, `cache_dir` the sandbox's VM of project
-    `name`. ConfigError: the provider does not exist in this version, or lacks a key.
+    `name`. ConfigError: the provider lacks a key.
     """
     # imported late: paramiko costs 0.25 s, and a wrong configuration should not
     if link.provider == "sandbox":
@@ -57,23 +55,20 @@ def open_link(
             drop_after=link.drop_after,
         )
         return SandboxLink(spec)
-    if link.provider not in AVAILABLE:
-        raise ConfigError(
-            f'[link] provider = "{link.provider}" is not available in this version',
-            f"the providers that work are: {', '.join(AVAILABLE)}",
-        )
     from .hostkeys import pins_of
 
-    return _OPENERS[link.provider](link, Known(pins_of(state_dir), profile, state_dir))
+    known = Known(pins_of(state_dir), profile, state_dir, name)
+    return _OPENERS[link.provider](link, known)
 
 
 @dataclass(frozen=True)
 class Known:
-    """The host keys of one project and profile."""
+    """What is known about one project and profile, host keys above all."""
 
     pins: Pins
     profile: str | None
     state_dir: Path
+    name: str  # the project's
 
     def trust(self, endpoint: str, configured: str | None) -> Trust:
         from .hostkeys import Trust
@@ -146,9 +141,23 @@ def _colab(link: LinkConfig, known: Known) -> Link:
     )
 
 
+def _ngrok(link: LinkConfig, known: Known) -> Link:
+    from .ngrok import NgrokLink
+
+    names = (known.profile, known.name) if known.profile else (known.name,)
+    return NgrokLink(
+        names,
+        link.user,
+        lambda endpoint: known.trust(endpoint, link.host_key),
+        api_key_env=link.api_key_env,
+        identity_file=link.identity_file,
+    )
+
+
 _OPENERS: Mapping[str, Callable[[LinkConfig, Known], Link]] = {
     "colab": _colab,
     "direct": _direct,
     "relay": _relay,
+    "ngrok": _ngrok,
     "command": _command,
 }

@@ -259,14 +259,16 @@ def test_forwarding_switched_off(
     connection.close()
 
 
-@pytest.mark.parametrize("provider", ["ngrok"])
-def test_providers_of_later_versions(tmp_path: Path, provider: str) -> None:
+@pytest.mark.parametrize(
+    ("provider", "key"), [("relay", "relay"), ("command", "proxy_command")]
+)
+def test_what_a_provider_needs(tmp_path: Path, provider: str, key: str) -> None:
     config = LinkConfig(provider=provider)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=provider) as caught:
+    with pytest.raises(ConfigError, match=f"needs `{key}`") as caught:
         open_link(
             config, profile=None, state_dir=tmp_path, cache_dir=tmp_path, name="x"
         )
-    assert "direct" in caught.value.hint
+    assert key in caught.value.hint
     assert not os.listdir(tmp_path)
 
 
