@@ -134,10 +134,16 @@ def _commands(ls: DevsyncServer, path: Path) -> Iterator[Action]:
     if root is None:
         return
     project = ls.folders.known(path)
-    status = project.session.status() if project is not None else None
+    config = project.session.glance.config if project is not None else None
     is_program = path.suffix == ".py" and path.is_relative_to(root)
-    file = path.relative_to(root).as_posix() if is_program else None
-    for offer in command_actions.offers(COMMANDS, root, file, status):
+    scene = command_actions.Scene(
+        root=root,
+        file=path.relative_to(root).as_posix() if is_program else None,
+        status=project.session.status() if project is not None else None,
+        forwards=config.forward if config is not None else (),
+        client=ls.options.client,
+    )
+    for offer in command_actions.offers(COMMANDS, scene):
         yield command_actions.code_action(ls, offer)
 
 

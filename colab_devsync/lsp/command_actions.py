@@ -7,18 +7,35 @@ is left out: nobody disconnects a link that is down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
+from ..core.config import ForwardConfig
+
 if TYPE_CHECKING:
     from ..core.events import Status
     from .server import DevsyncServer
 
 KIND = "source.colabDevsync"
+MOST = 20
+_STOPS = 3  # runs that are offered to be stopped
+_SHOWN_BY_CLIENT = ("devsync.run", "devsync.debug")
+
+_EDITORS = {
+    "intellij": "pycharm",
+    "pycharm": "pycharm",
+    "jetbrains": "pycharm",
+    "neovim": "neovim",
+    "emacs": "emacs",
+    "eglot": "emacs",
+    "helix": "helix",
+    "zed": "zed",
+}
+"""What `setup` calls an editor, by a part of the name that it gives itself."""
 
 Arguments = dict[str, Any]
 
@@ -32,17 +49,31 @@ class Offer:
     arguments: Arguments
 
 
-def offers(
-    commands: Mapping[str, object], root: Path, file: str | None, status: Status | None
-) -> list[Offer]:
-    """What makes sense now, the most wanted first. `file`: a Python file of the
-    project, relative to it; `status`: None before the first connect."""
-    found = [*_for_file(file), *_for_project(status), *_always()]
+@dataclass(frozen=True)
+class Scene:
+    """What is known where commands are offered."""
+
+    root: Path
+    file: str | None = None  # a Python file of the project, relative to it
+    status: Status | None = None  # None before the first connect
+    forwards: Sequence[ForwardConfig] = ()
+    client: str = ""  # the editor's name
+
+
+def offers(commands: Mapping[str, object], scene: Scene) -> list[Offer]:
+    """What makes sense now, the most wanted first."""
+    found = [
+        *_for_file(scene.file),
+        *_for_project(scene.status),
+        *_for_ports(scene),
+        *_always(),
+        *_for_editor(scene.client),
+    ]
     return [
-        Offer(one.title, one.name, {"folder": str(root), **one.arguments})
+        Offer(one.title, one.name, {"folder": str(scene.root), **one.arguments})
         for one in found
         if one.name in commands
-    ]
+    ][:MOST]
 
 
 def _for_file(file: str | None) -> Iterator[Offer]:
@@ -58,9 +89,9 @@ def _for_project(status: Status | None) -> Iterator[Offer]:
     link = status.link if status is not None else "offline"
     if link in ("offline", "blocked"):
         yield Offer("Connect to Colab", "devsync.connect", {})
-    for run in status.runs if status is not None else ():
-        if run.state == "running":
-            yield Offer(f"Stop {run.id}", "devsync.stop", {"run": run.id})
+    runs = status.runs if status is not None else ()
+    for run in [one for one in runs if one.state == "running"][-_STOPS:]:
+        yield Offer(f"Stop {run.id}", "devsync.stop", {"run": run.id})
     yield Offer("Mirror the project now", "devsync.sync", {})
     yield Offer("Pull checkpoints from Colab", "devsync.pull", {})
     yield Offer("Open TensorBoard of the VM", "devsync.tensorboard", {})
@@ -73,6 +104,21 @@ def _for_project(status: Status | None) -> Iterator[Offer]:
         yield Offer("Disconnect from Colab", "devsync.disconnect", {})
 
 
+def _for_ports(scene: Scene) -> Iterator[Offer]:
+    for one in scene.forwards:
+        ports = {"remotePort": one.remote_port, "localPort": one.local_port}
+        yield Offer(f"Forward {one.name} of the VM", "devsync.forward", ports)
+
+
+def _for_editor(client: str) -> Iterator[Offer]:
+    name = client.lower()
+    found = (editor for part, editor in _EDITORS.items() if part in name)
+    editor = next(found, None)
+    if editor is not None:
+        title = f"Write the files for {editor} (setup)"
+        yield Offer(title, "devsync.setup", {"editor": editor})
+
+
 def _always() -> Iterator[Offer]:
     yield Offer("How to open a shell on the VM", "devsync.shell", {})
     yield Offer("Write the SSH alias of the VM", "devsync.sshConfig", {})
@@ -83,8 +129,9 @@ def _always() -> Iterator[Offer]:
 def command(
     ls: DevsyncServer, title: str, name: str, arguments: Arguments
 ) -> types.Command:
-    """A client without our own extension is shown results with standard messages."""
-    more = {} if _has_extension(ls) else {"show": True}
+    """Results are shown with standard messages, but what the client shows itself."""
+    own = ls.options.shows_output and name in _SHOWN_BY_CLIENT
+    more = {} if own else {"show": True}
     return types.Command(title, name, arguments=[{**arguments, **more}])
 
 
@@ -94,10 +141,3 @@ def code_action(ls: DevsyncServer, offer: Offer) -> types.CodeAction:
         kind=f"{KIND}.{offer.name.rpartition('.')[2]}",
         command=command(ls, offer.title, offer.name, offer.arguments),
     )
-
-
-def _has_extension(ls: DevsyncServer) -> bool:
-    experimental = ls.client_capabilities.experimental
-    if isinstance(experimental, Mapping):
-        return bool(experimental.get("colabDevsync"))
-    return bool(getattr(experimental, "colabDevsync", None))

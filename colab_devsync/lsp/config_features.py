@@ -6,6 +6,8 @@ asked for is waited for, and not for long.
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
@@ -13,7 +15,8 @@ from pygls import uris
 
 from ..core.editing.complete import Completion, Item, complete, value_items
 from ..core.editing.hover import hover as about
-from ..core.editing.links import file_links
+from ..core.editing.links import file_links, header_spans
+from ..core.editing.words import PAGE
 from . import lookups
 from .config_files import target_of
 from .positions import TextMap
@@ -82,7 +85,21 @@ def document_links(
         if target.exists():
             to = uris.from_fs_path(str(target))
             found.append(types.DocumentLink(text.range(link.span), target=to))
+    page = reference_page()
+    if page is not None:
+        for span in header_spans(text.text):
+            link_to = types.DocumentLink(text.range(span), page, "Open the reference")
+            found.append(link_to)
     return found
+
+
+@functools.cache
+def reference_page() -> str | None:
+    """The page that explains every key: in the package, or in its sources."""
+    package = Path(__file__).parent.parent
+    pages = (package / "configuration.md", package.parent / PAGE)
+    there = next((page for page in pages if page.is_file()), None)
+    return uris.from_fs_path(str(there)) if there is not None else None
 
 
 def _is_folder_by_folder(found: Completion) -> bool:

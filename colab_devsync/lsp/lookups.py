@@ -14,8 +14,8 @@ from pathlib import Path
 from ..core.editing.complete import Wanted
 from ..core.ignore import JUNK, NEVER
 from ..errors import DevsyncError
-from ..link.session_names import session_names
-from .bridge import settle
+from ..link.colab.store import read_sessions, sessions_file
+from .bridge import in_thread, settle
 from .server import DevsyncServer
 
 _MOST = 200
@@ -26,11 +26,14 @@ _NO_KEYS = {"authorized_keys", "config", "known_hosts", "environment", "rc"}
 async def find(ls: DevsyncServer, root: Path, wanted: Wanted) -> tuple[str, ...]:
     if wanted.source == "remote folders":
         return await _remote_folders(ls, root, wanted)
-    find = _LOCAL[wanted.source]
+    names = _LOCAL[wanted.source]
     try:
-        return tuple(_first(find(root, wanted.typed)))
-    except OSError:
-        return ()  # a folder that is not there, or not ours
+        # Homes and projects may be on a network.
+        return await in_thread(
+            lambda: tuple(_first(names(root, wanted.typed))), "lookup"
+        )
+    except (OSError, DevsyncError):
+        return ()  # a folder that is not there, or not ours; a store that is broken
 
 
 def _first(names: Iterable[str]) -> Iterator[str]:
@@ -39,7 +42,7 @@ def _first(names: Iterable[str]) -> Iterator[str]:
 
 
 def _sessions(root: Path, typed: str) -> list[str]:
-    return session_names()
+    return sorted(read_sessions(sessions_file()))
 
 
 def _identity_files(root: Path, typed: str) -> list[str]:

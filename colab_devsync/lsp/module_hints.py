@@ -18,7 +18,7 @@ from pygls import uris
 
 from ..core.editing.imports import Import, distribution_of, imports_of
 from ..errors import DevsyncError
-from .bridge import settle
+from .bridge import in_thread, settle
 from .positions import TextMap
 
 if TYPE_CHECKING:
@@ -31,6 +31,16 @@ _log = logging.getLogger(__name__)
 NOT_INSTALLED = "not-installed"
 _LONGEST = 2_000_000  # characters; larger files are generated ones
 _ENDINGS = (".py", ".so", ".pyd")
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One open file. `folder` is relative to the project."""
+
+    uri: str
+    folder: str
+    source: str
+    encoding: str | None
 
 
 @dataclass(frozen=True)
@@ -94,20 +104,16 @@ class ModuleHints:
         project = self._ls.folders.known(root)
         if project is None:
             return
-        files = tuple(self._files(root))
-        needs = {
-            (one.folder, found.module)
-            for one in files
-            for found in one.imports
-            if not _is_here(root, one.folder, found.module)
-        }
+        texts = tuple(self._texts(root))
+        # Reading a long file takes a while; the loop has other things to do.
+        files, needs = await in_thread(lambda: _read(root, texts), "imports")
         gone: frozenset[Need] = frozenset()
         if needs:
             gone = await settle(project.session.glance.missing(needs, again=True))
         hints = {one.uri: list(_hints(one, gone)) for one in files}
         self._ls.diagnostics.show_missing(root, hints)
 
-    def _files(self, root: Path) -> Iterator[_Open]:
+    def _texts(self, root: Path) -> Iterator[_Text]:
         """The project's Python files that the client has open."""
         workspace = self._ls.workspace
         for uri, document in workspace.text_documents.items():
@@ -118,8 +124,29 @@ class ModuleHints:
             source = document.source
             if len(source) <= _LONGEST:
                 folder = found[1].rpartition("/")[0]
-                text = TextMap(source, workspace.position_encoding)
-                yield _Open(uri, folder, imports_of(source), text)
+                yield _Text(uri, folder, source, workspace.position_encoding)
+
+
+def _read(
+    root: Path, texts: Iterable[_Text]
+) -> tuple[tuple[_Open, ...], frozenset[Need]]:
+    """What the files import, and what of it the VM has to be asked about."""
+    files = tuple(
+        _Open(
+            uri=one.uri,
+            folder=one.folder,
+            imports=imports_of(one.source),
+            text=TextMap(one.source, one.encoding),
+        )
+        for one in texts
+    )
+    needs = {
+        (one.folder, found.module)
+        for one in files
+        for found in one.imports
+        if not _is_here(root, one.folder, found.module)
+    }
+    return files, frozenset(needs)
 
 
 def _hints(file: _Open, gone: frozenset[Need]) -> Iterator[types.Diagnostic]:

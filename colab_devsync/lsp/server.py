@@ -53,6 +53,8 @@ class ClientOptions:
     auto_connect: bool = True
     profile: str | None = None
     verbose: bool = False
+    client: str = ""  # the editor's name
+    shows_output: bool = False  # of runs, and starts debuggers, by itself
 
     @classmethod
     def of(cls, params: types.InitializeParams, profile: str | None) -> ClientOptions:
@@ -63,6 +65,8 @@ class ClientOptions:
             auto_connect=options.get("autoConnect", True) is not False,
             profile=options.get("profile") or profile,
             verbose=options.get("verbose") is True,
+            client=info.name if info is not None else "",
+            shows_output=options.get("showsOutput") is True,
         )
 
 

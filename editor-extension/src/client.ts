@@ -90,6 +90,7 @@ export class Devsync {
       initializationOptions: {
         autoConnect: settings.get("autoConnect"),
         profile: settings.get("profile") || undefined,
+        showsOutput: true,
       },
       middleware: {
         executeCommand: (name, args, next) => {

@@ -61,9 +61,8 @@ def test_our_own_extension_is_not_shown_what_it_shows_itself(
     place: Place, project: Path
 ) -> None:
     script = project / "train.py"
-    ours = {"experimental": {"colabDevsync": {"status": True}}}
     with place.editor() as editor:
-        editor.initialize(project, options=OFFLINE, capabilities=ours)
+        editor.initialize(project, options={**OFFLINE, "showsOutput": True})
         editor.open(script, SOURCE, "python")
         command = lenses(editor, script)[0]["command"]
         assert command["arguments"] == [  # type: ignore[index]

@@ -83,9 +83,10 @@ def test_values_come_from_this_machine(
         (ssh / name).write_text("")
     store = place.home / ".config" / "colab-cli"
     store.mkdir(parents=True)
-    sessions = {"train": {"name": "train", "token": "secret"}, "eval": {}}
+    known = {"token": "secret", "url": "https://example.com", "endpoint": "gpu-a"}
+    sessions = {name: {"name": name, **known} for name in ("train", "eval")}
     (store / "sessions.json").write_text(json.dumps(sessions))
-    place.env.pop("XDG_CONFIG_HOME", None)
+    place.env.pop("COLAB_DEVSYNC_COLAB_SESSIONS", None)
     with place.editor() as editor:
         editor.initialize(project, options=OFFLINE)
 
@@ -136,7 +137,13 @@ def test_named_files_are_links_where_they_exist(
         editor.initialize(project, options=OFFLINE)
         editor.open(config, text)
         params = {"textDocument": {"uri": config.as_uri()}}
-        (link,) = editor.request("textDocument/documentLink", params)
+        link, *pages = editor.request("textDocument/documentLink", params)
+    assert [one["tooltip"] for one in pages] == ["Open the reference"] * 2
+    assert pages[0]["target"].endswith("/configuration.md")
+    assert pages[0]["range"] == {
+        "start": {"line": 0, "character": 1},
+        "end": {"line": 0, "character": 4},
+    }
     assert link["target"] == (project / "train.py").as_uri()
     assert link["range"] == {
         "start": {"line": 1, "character": 9},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .cursor import split_profile
+from .cursor import split_profile, table_at
 from .outline import Path, Span, content, outline
 
 Place = Literal["project", "home"]
@@ -41,6 +41,19 @@ def file_links(text: str) -> tuple[FileLink, ...]:
         if name and quote and "\\" not in name:
             span = Span(token.start + quote, token.start + quote + len(name))
             found.append(FileLink(".".join(names), name, place, span))
+    return tuple(found)
+
+
+def header_spans(text: str) -> tuple[Span, ...]:
+    """The headers of tables that the reference page explains, without brackets."""
+    found = []
+    for header in outline(text).headers:
+        table = table_at(header.path)
+        if table is not None and table.name:
+            start, end = header.span.start, header.span.end
+            inner = text[start:end].strip("[]")
+            start = text.index(inner, start)
+            found.append(Span(start, start + len(inner)))
     return tuple(found)
 
 

@@ -37,6 +37,11 @@ class Glance:
         self._missing: dict[Need, bool] = {}
 
     @property
+    def config(self) -> Config | None:
+        """What the session goes by; None before the first connect."""
+        return self._reach.config
+
+    @property
     def login(self) -> Login | None:
         """How we are in, host key included; None without a link."""
         uplink = self._reach.uplink
