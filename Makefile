@@ -38,8 +38,10 @@ $(INSTALLED): requirements-dev.lock pyproject.toml | $(PY)
 	$(PY) -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-$(SYSTEM): scripts/install-system-deps.sh | $(PY)
-	@sh scripts/install-system-deps.sh && touch $@
+$(SYSTEM): scripts/install-system-deps.sh scripts/install-editors.sh tests/lsp4j/pom.xml | $(PY)
+	@sh scripts/install-system-deps.sh
+	@sh scripts/install-editors.sh $(PY)
+	@touch $@
 
 demo: $(INSTALLED) ## the main job against the embedded sandbox, no network needed
 	$(BIN)/colab-devsync demo $(ARGS)

@@ -10,6 +10,9 @@ needed="sshd=openssh-server ssh=openssh-client rsync=rsync git=git setpriv=util-
 needed="$needed zsh=zsh fish=fish tcsh=tcsh" # login shells that agents start in
 needed="$needed gdb=gdb" # lets debuggers into running programs
 needed="$needed openssl=openssl socat=socat ip=iproute2" # a tunnel; network namespaces
+needed="$needed emacs=emacs-nox,elpa-eglot" # eglot is part of newer ones
+needed="$needed javac=default-jdk-headless mvn=maven" # JetBrains IDEs speak LSP in Java
+needed="$needed socat=socat ip=iproute2" # a tunnel; network namespaces
 optional=
 if [ "${1:-}" = bench ]; then
   optional="zstd=zstd unison=unison lsyncd=lsyncd"
@@ -24,7 +27,7 @@ missing() {
 absent=$(missing "$needed $optional")
 [ -n "$absent" ] || exit 0
 
-packages=$(for pair in $absent; do printf '%s ' "${pair#*=}"; done)
+packages=$(for pair in $absent; do printf '%s ' "${pair#*=}"; done | tr , ' ')
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "Installing $packages"
   # A server that starts by itself is not wanted: tests run their own on 127.0.0.1.

@@ -6,6 +6,7 @@
 
 ;;; Code:
 
+(require 'cl-lib)
 (require 'compile)
 (require 'conf-mode)
 
@@ -13,19 +14,45 @@
   "The words that start colab-devsync.")
 
 (defvar colab-devsync-python nil
-  "Whether eglot starts colab-devsync in Python buffers, in place of another server.")
+  "Whether eglot starts colab-devsync in Python buffers, too.")
 
 (define-derived-mode colab-devsync-mode conf-toml-mode "ColabRemote"
   "Major mode for .colabremote.toml.")
 
 (add-to-list 'auto-mode-alist '("\\.colabremote\\.toml\\'" . colab-devsync-mode))
 
+(defvar colab-devsync-state nil
+  "The newest status: a plist with :link, :pending, :conflicts ….")
+
+(defun colab-devsync--show (text)
+  "Append TEXT to the buffer of output from the VM."
+  (with-current-buffer (get-buffer-create "*colab-devsync-output*")
+    (let ((at-end (= (point) (point-max))))
+      (save-excursion (goto-char (point-max)) (insert text))
+      (when at-end (goto-char (point-max))))))
+
 (with-eval-after-load 'eglot
   (defvar eglot-server-programs)
   (let ((server (append colab-devsync-command '("lsp"))))
     (add-to-list 'eglot-server-programs (cons 'colab-devsync-mode server))
     (when colab-devsync-python
-      (add-to-list 'eglot-server-programs (cons 'python-mode server)))))
+      (dolist (mode '(python-mode python-ts-mode))
+        (add-to-list 'eglot-server-programs (cons mode server)))))
+  ;; What the server tells beyond LSP; eglot would warn of each.
+  (cl-defmethod eglot-handle-notification
+    (_server (_method (eql colabDevsync/status)) &rest status)
+    (setq colab-devsync-state status)
+    (force-mode-line-update t))
+  (cl-defmethod eglot-handle-notification
+    (_server (_method (eql colabDevsync/output)) &key text &allow-other-keys)
+    (colab-devsync--show text))
+  (cl-defmethod eglot-handle-notification
+    (_server (_method (eql colabDevsync/run)) &key run exitCode &allow-other-keys)
+    (when exitCode (message "colab-devsync: %s exited with %s" run exitCode)))
+  (cl-defmethod eglot-handle-notification
+    (_server (_method (eql colabDevsync/job)) &rest _))
+  (cl-defmethod eglot-handle-notification
+    (_server (_method (eql colabDevsync/mirrored)) &rest _)))
 
 (defun colab-devsync-root ()
   "The project's folder, or an error."
@@ -37,7 +64,19 @@
   (let ((default-directory (colab-devsync-root))
         (line (mapconcat #'shell-quote-argument
                          (append colab-devsync-command words) " ")))
-    (compilation-start line nil (lambda (_) "*colab-devsync*"))))
+    (with-current-buffer
+        (compilation-start line nil (lambda (_) "*colab-devsync*"))
+      (setq-local compilation-parse-errors-filename-function
+                  #'colab-devsync--local-file)
+      (current-buffer))))
+
+(defun colab-devsync--local-file (name)
+  "The file here that the VM calls NAME: its longest end that exists."
+  (let ((parts (split-string name "/" t)) found)
+    (while (and parts (not found))
+      (let ((here (expand-file-name (mapconcat #'identity parts "/"))))
+        (if (file-exists-p here) (setq found here) (setq parts (cdr parts)))))
+    (or found name)))
 
 (defun colab-devsync-run ()
   "Save the visited file and run it on the VM."
