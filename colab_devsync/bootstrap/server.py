@@ -24,6 +24,7 @@ from .settings import (
     last_lines,
     make_folder,
     process_of,
+    read_file,
     user_name,
     write_file,
 )
@@ -81,6 +82,7 @@ def start_server(settings: Settings, say: Say) -> Server:
     """Makes sure that the server runs as `settings` say. BootstrapError."""
     keys = settings.keys()
     binary = find_sshd() or _install(say)
+    _refuse_locked()
     make_folder(settings)
     _make_host_key(settings)
     config = settings.path("sshd_config")
@@ -183,6 +185,19 @@ def _install(say: Say) -> str:
     if binary is None:
         raise BootstrapError("openssh-server was installed, but there is no sshd.")
     return binary
+
+
+def _refuse_locked() -> None:
+    """ "!" in the place of the password: sshd without PAM lets no key in either."""
+    if os.geteuid() != 0:
+        return
+    for line in read_file("/etc/shadow").splitlines():
+        name, _, rest = line.partition(":")
+        if name == user_name() and rest.startswith("!"):
+            raise BootstrapError(
+                "The account %s is locked, so no key gets in either. `usermod -p '*' "
+                "%s` unlocks it for keys, still without a password." % (name, name)
+            )
 
 
 def _make_host_key(settings: Settings) -> None:

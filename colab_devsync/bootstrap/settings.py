@@ -31,6 +31,7 @@ class Settings:
 
     name: str = "project"
     provider: str = "direct"
+    mark: str = ""  # ngrok: how your machine finds the endpoint; default: the name
     root: str = "/content/project"  # the project's folder on this VM
     public_key: str = ""  # who may log in: one public key per line
     sshd_port: int = 2222  # on 127.0.0.1

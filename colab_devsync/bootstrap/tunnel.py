@@ -309,7 +309,7 @@ def _ngrok(settings: Settings, token: str, report: Report) -> str:
             "localhost:%d" % settings.sshd_port,
             "tcp",
             authtoken=token,
-            metadata="devsync:%s" % settings.name,
+            metadata="devsync:%s" % (settings.mark or settings.name),
         )
     except Exception as error:  # noqa: BLE001 - the wheel raises ValueError and others
         text = str(error).replace(token, "...") if token else str(error)

@@ -35,7 +35,7 @@ _FORM: Mapping[str, Sequence[str]] = {
         "public_key",
         "sshd_port",
     ),
-    "ngrok": ("public_key", "sshd_port"),
+    "ngrok": ("mark", "public_key", "sshd_port"),
     "direct": ("host", "port", "public_key", "sshd_port"),
     "command": ("public_key", "sshd_port"),
     "colab": (),
@@ -65,6 +65,8 @@ def values_of(
         "watched": tuple(one.remote for one in config.pull),
         "sshd_port": 2222,
     }
+    if link.provider == "ngrok":
+        values.update(mark=config.profile or config.name)
     if link.provider == "direct":
         values.update(host=link.host or "", port=link.port)
     if link.provider == "relay":

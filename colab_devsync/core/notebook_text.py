@@ -21,6 +21,7 @@ FIELDS: Mapping[str, str] = {
     "`colab-devsync relay check` shows it:",
     "via": "How your own machine logs in to the relay:",
     "public_key": "Who may log in here: the public key (one line) of your machine.",
+    "mark": "How your machine finds the endpoint at ngrok (leave it as it is):",
     "host": "Where your own tunnel can be reached from outside:",
 }
 

@@ -117,6 +117,15 @@ def test_a_relays_key_comes_from_colabs_secrets(
 
 
 @pytest.mark.filterwarnings("default")
+def test_for_colab_it_opens_nothing(colab: Vm, place: Place, tmp_path: Path) -> None:
+    book = written(place, tmp_path / "seg", 'provider = "colab"')
+    shown = executed(book, colab.home)
+    assert "none needed: Google's own SSH endpoint" in shown[-1]
+    assert "gpu" in shown[-1]
+    assert not (colab.folder / "sshd_config").exists()
+
+
+@pytest.mark.filterwarnings("default")
 def test_a_missing_secret_stops_it_at_that_cell(
     colab: Vm, place: Place, tmp_path: Path
 ) -> None:

@@ -77,7 +77,7 @@ def test_what_is_printed_is_what_sshd_understands(place: Place, tmp_path: Path) 
     assert again.stdout == done.stdout, "the key is made once"
 
 
-def test_without_a_terminal_and_yes_it_only_shows_what_it_would_do(
+def test_it_shows_what_it_would_do_and_asks_first(
     place: Place, server: StockServer
 ) -> None:
     code, _, said = setup(place, server, "--apply", "--public-key", KEY)
@@ -86,15 +86,11 @@ def test_without_a_terminal_and_yes_it_only_shows_what_it_would_do(
     assert "+ /etc/ssh/sshd_config.d/colab-devsync.conf:" in said
     assert "Add --yes" in said
     assert server.users() == []
-
-
-def test_it_asks_first_and_no_means_no(place: Place, server: StockServer) -> None:
     command = [sys.executable, "-m", "colab_devsync", "relay", "setup", server.login]
     command += [*server.ssh_options(), "--apply", "--public-key", KEY]
     assert "The relay is set up" not in answered(place, command, "n")
     assert server.users() == []
-    said = answered(place, command, "y")
-    assert "The relay is set up" in said
+    assert "The relay is set up" in answered(place, command, "y")
     assert server.users() == ["colab", "colab-laptop"]
 
 
@@ -177,20 +173,17 @@ def test_the_whole_way_laptop_relay_vm(
     )
 
 
-def test_an_account_that_people_use_is_left_alone(
+def test_what_stands_in_the_way_is_named_and_left_alone(
     place: Place, server: StockServer
 ) -> None:
+    apply = ("--apply", "--yes", "--public-key", KEY)
     server.run("useradd --create-home --shell /bin/sh anna")
-    options = ("--vm-user", "anna", "--apply", "--yes", "--public-key", KEY)
-    code, _, said = setup(place, server, *options)
+    code, _, said = setup(place, server, "--vm-user", "anna", *apply)
     assert code == 3
     assert "the user anna exists and has the shell /bin/sh" in said
     assert "choose another name" in said
-
-
-def test_rules_that_do_not_count_are_noticed(place: Place, server: StockServer) -> None:
     server.run("sed -i /^Include/d /etc/ssh/sshd_config")
-    code, _, said = setup(place, server, "--apply", "--yes", "--public-key", KEY)
+    code, _, said = setup(place, server, *apply)
     assert code == 3
     assert "Include /etc/ssh/sshd_config.d/*.conf" in said
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ from colab_devsync.errors import AuthFailed, HostKeyChanged
 from colab_devsync.link.base import Connection
 from colab_devsync.link.providers import open_link
 from tests.agent.interpreters import interpreters
+from tests.e2e.place import Place
 from tests.support.remotes import never
 from tests.support.sshd import require_sshd
 from tests.support.vm import Vm, connect_string, make_key
@@ -175,6 +177,45 @@ def test_it_runs_on_every_python_colab_had(vm: Vm, version: str) -> None:
         assert shown(vm)
 
 
+def test_a_locked_account_is_named_with_its_cure(vm: Vm) -> None:
+    shadow = vm.home / "shadow"
+    shadow.write_text("root:!locked:20000:0:99999:7:::\n")
+    vm.under = mounted(f"mount --bind {shlex.quote(str(shadow))} /etc/shadow")
+    done = vm.run()
+    assert done.returncode == 1
+    assert "usermod -p '*' root" in done.stderr
+
+
+# --- what it shows --------------------------------------------------------------------
+
+
+def test_stay_shows_runs_until_it_is_interrupted(
+    vm: Vm, place: Place, tmp_path: Path
+) -> None:
+    line = shown(vm)
+    project, content = tmp_path / "seg", tmp_path / "content"
+    project.mkdir()
+    (project / "wait.py").write_text("input()\n")
+    (project / ".colabremote.toml").write_text(
+        f'[link]\nprovider = "direct"\nhost = "x"\nidentity_file = "{vm.key}"\n'
+        f'[remote]\nroot = "{content}"\n'
+    )
+    assert place.run("connect", line, cwd=project).returncode == 0
+    (content / "checkpoints").mkdir(exist_ok=True)
+    started = place.run("run", "--detach", "wait.py", cwd=project)
+    assert started.returncode == 0, started.stderr
+    with vm.start("--stay", "--root", str(content)) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        seen = next(text for text in lines if text.startswith("run "))
+        assert "wait-1" in seen
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert "Stopped showing. The link and the runs go on." in rest
+    assert process.returncode == 0
+    place.run("stop", "wait-1", cwd=project)
+
+
 # --- sshd is not installed ------------------------------------------------------------
 
 FAKE_APT = """\
@@ -187,19 +228,22 @@ echo "apt-get $*" >>"$HOME/apt.log"
 
 def without_sshd(vm: Vm, install: str) -> None:
     """The script sees no sshd; an apt-get of ours "installs" it, or fails to."""
-    unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     sshd = require_sshd()
-    test = subprocess.run([*unshare, "mount", "--bind", "/dev/null", sshd])
-    if test.returncode != 0:
-        pytest.skip("no private mounts here")
     tools = vm.home / "tools"
     tools.mkdir()
     apt = tools / "apt-get"
     apt.write_text(FAKE_APT.format(install=install.format(sshd=shlex.quote(sshd))))
     apt.chmod(0o755)
     vm.env["PATH"] = f"{tools}:{vm.env['PATH']}"
-    hide = f'mount --bind /dev/null {shlex.quote(sshd)}; exec "$@"'
-    vm.under = (*unshare, "sh", "-c", hide, "sh")
+    vm.under = mounted(f"mount --bind /dev/null {shlex.quote(sshd)}")
+
+
+def mounted(prelude: str) -> tuple[str, ...]:
+    """A command that runs `prelude` in mounts of its own, then what follows."""
+    unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    if subprocess.run([*unshare, "sh", "-c", prelude]).returncode != 0:
+        pytest.skip("no private mounts here")
+    return (*unshare, "sh", "-c", f'{prelude}; exec "$@"', "sh")
 
 
 def test_a_missing_sshd_is_installed(vm: Vm) -> None:

@@ -83,6 +83,17 @@ class Vm:
             start_new_session=True,  # no terminal: nobody can be asked
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """As `run`, but it goes on; its stdout can be read."""
+        options = ("--public-key", self.public_key, "--sshd-port", str(self.port))
+        return subprocess.Popen(
+            [*self.under, self.python, str(self.script), *options, *arguments],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
     def pid(self, name: str) -> int:
         """Of "sshd", "tunnel" or "ssh"."""
         return int((self.folder / f"{name}.pid").read_text())
