@@ -15,7 +15,7 @@ from collections.abc import Callable
 from ..errors import LinkLost
 from .client import AgentClient, Reply
 
-BULK_S = 0.1  # while bulk data is on its way
+BULK_S = 0.05  # while bulk data is on its way
 BUSY_S = 1.0
 IDLE_S = 5.0
 SILENCE_S = 2.2

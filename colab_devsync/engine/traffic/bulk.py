@@ -14,6 +14,7 @@ import itertools
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -187,9 +188,10 @@ class Lane:
             data, meta["z"] = wire.deflate(data)
         size = len(data)
         self._bulk.window.acquire(size)
+        sent_at = time.monotonic()
 
         def replied(reply: Reply) -> None:
-            self._bulk.window.release(size)
+            self._bulk.window.release(size, time.monotonic() - sent_at)
             on_reply(reply)
 
         head = self._client.head(meta, data, replied)

@@ -17,14 +17,14 @@ from itertools import takewhile
 from ...errors import LinkLost
 
 TARGET_S = 0.06  # queueing delay above which less is sent
-FLOOR = 256 << 10  # bytes; never less, or a slow link would stand still
-FIRST = 4 << 20  # bytes, over all streams, at the start
+FLOOR = 128 << 10  # bytes; never less, or a slow link would stand still
+FIRST = 192 << 10  # bytes, over all streams, at the start: nothing is known of the link
 LIMIT = 48 << 20
 _LOOKS = 3  # pings of which the best counts: one high ping is the machine's noise
 _CLEAR_S = 0.2
 _RATE_S = 0.5  # what arrived this long ago tells how fast the link is
 _GUESS = 500_000  # bytes/s, the slowest link we have patience for
-_SMALLEST, _LARGEST = 64 << 10, 2 << 20  # bytes in one frame
+_SMALLEST, _LARGEST = 32 << 10, 2 << 20  # bytes in one frame
 _SLOW = 30e6  # bytes/s; below, compressing is faster than sending
 
 
@@ -37,10 +37,15 @@ class Pace:
     target_s: float = TARGET_S
     floor: int = FLOOR
 
-    def arrived(self, size: int, limit: int) -> Pace:
+    def arrived(self, size: int, limit: int, late_s: float | None = None) -> Pace:
         """At the start, what arrives makes room for as much again: it doubles every
-        round trip, so that a slow link shows itself before much stands in its queue."""
-        return self._at(min(limit, self.size + size)) if self.is_fast else self
+        round trip, and more while nothing at all queues. `late_s`: how much longer
+        than a ping it took; a slow link shows itself by that before the next ping."""
+        if not self.is_fast or (late_s is not None and late_s > self.target_s / 2):
+            return self
+        is_free = late_s is not None and late_s < self.target_s / 12
+        more = 2 * size if is_free else size
+        return self._at(min(limit, self.size + more))
 
     def slow(self) -> Pace:
         """Doubles no more."""
@@ -48,6 +53,18 @@ class Pace:
 
     def _at(self, size: int) -> Pace:
         return replace(self, size=size)
+
+    def balanced(self, delay_s: float, lowest_s: float, used: int) -> Pace:
+        """Once per round trip. What is on its way stands in the link for `lowest_s`
+        and in its queue for `delay_s`: as much of it stays as makes a short queue."""
+        goal_s = lowest_s + self.target_s * 2 / 3
+        fitting = int(self.size * goal_s / (lowest_s + delay_s))
+        if delay_s > self.target_s:
+            return self.slow()._at(max(self.floor, self.size // 2, fitting))
+        if used < self.size * 3 // 4:
+            return self  # what is not used up tells nothing about more
+        most = self.size * (9 if self.is_fast else 12) // 8
+        return self._at(max(self.floor, min(LIMIT, most, fitting)))
 
     def looked(self, delay_s: float, room_s: float, rate: float, used: int) -> Pace:
         """After a ping. `delay_s`: what pings wait in the queue; `room_s`: the empty
@@ -71,10 +88,11 @@ class Steering:
         self._delays: deque[float] = deque(maxlen=_LOOKS)
         self._arrivals: deque[tuple[float, int]] = deque()
         self._arrived = 0  # their sum
+        self._blind_until = 0.0  # the pings before saw what was before
         self.speed = 0.0  # bytes/s, when something arrived last
 
-    def arrived(self, size: int, limit: int) -> None:
-        self.pace = self.pace.arrived(size, limit)
+    def arrived(self, size: int, limit: int, late_s: float | None = None) -> None:
+        self.pace = self.pace.arrived(size, limit, late_s)
         self._arrivals.append((self._clock(), size))
         self._arrived += size
         self.speed = self.rate()
@@ -87,6 +105,22 @@ class Steering:
         if len(self._delays) == _LOOKS:
             room_s = lowest_s + self.pace.target_s / 2
             self.pace = self.pace.looked(min(self._delays), room_s, self.rate(), used)
+
+    def balance(self, delay_s: float, lowest_s: float, used: int) -> None:
+        """As `look`, but waits until the pings have seen what it did last."""
+        if delay_s > _CLEAR_S:
+            self.pace = self.pace.slow()
+        now = self._clock()
+        if now < self._blind_until:
+            return
+        self._delays.append(delay_s)
+        if len(self._delays) < _LOOKS:
+            return
+        delay_s = min(self._delays)
+        before, self.pace = self.pace, self.pace.balanced(delay_s, lowest_s, used)
+        if self.pace.size != before.size:
+            self._blind_until = now + lowest_s + delay_s
+            self._delays.clear()
 
     def settle(self, size: int) -> None:
         """The link showed itself: that much at most, and no more doubling."""
@@ -122,6 +156,7 @@ class Window:
         self._steering = Steering(Pace(first), clock)
         self._limit = limit
         self._used = 0
+        self._lowest_s = 0.0  # round trip of the empty link, once a ping has told
         self._changed = threading.Condition()
         self._closed = False
 
@@ -139,10 +174,12 @@ class Window:
     def _fits(self, size: int) -> bool:
         return self._used + size <= self.size
 
-    def release(self, size: int) -> None:
+    def release(self, size: int, took_s: float | None = None) -> None:
+        """`took_s`: from its sending to its acknowledgement."""
         with self._changed:
             self._used -= size
-            self._steering.arrived(size, self._limit)
+            late_s = None if took_s is None else took_s - self._lowest_s
+            self._steering.arrived(size, self._limit, late_s)
             self._changed.notify_all()
 
     def cancel(self, size: int) -> None:
@@ -155,10 +192,11 @@ class Window:
         """A ping is back (or overdue): it waited `delay_s` behind other traffic, of
         a round trip that is `lowest_s` on the empty link."""
         with self._changed:
+            self._lowest_s = lowest_s
             if self._used == 0:
                 self._steering.rest()
                 return
-            self._steering.look(delay_s, lowest_s, self._used)
+            self._steering.balance(delay_s, lowest_s, self._used)
             self._changed.notify_all()
 
     @property
