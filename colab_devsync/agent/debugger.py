@@ -218,6 +218,8 @@ def inject(folder: str, pid: int, port: int) -> None:
     by_itself = hasattr(sys, "remote_exec")  # from Python 3.14 on, without gdb
     if not by_itself and shutil.which("gdb") is None:
         raise Unable("attaching to a running program needs gdb on the VM")
+    if not by_itself:
+        try_gdb(pid)
     command = [sys.executable, folder, "--listen", "127.0.0.1:%d" % port]
     try:
         done = subprocess.run(
@@ -231,11 +233,43 @@ def inject(folder: str, pid: int, port: int) -> None:
     except subprocess.TimeoutExpired:
         raise Unable("process %d did not let the debugger in" % pid) from None
     said = done.stdout.decode("utf-8", "replace")
-    if "ptrace: " in said or "Could not attach to process" in said:
-        raise Unable("the VM does not allow debugging process %d (ptrace)" % pid)
+    object_to_ptrace(said, pid)
     if done.returncode:
         words = said.strip().splitlines()
         raise Unable("debugpy did not get into process %d: %s" % (pid, words[-1:]))
+
+
+def try_gdb(pid: int) -> None:
+    """Lets gdb do to a process of ours what it shall do to `pid`. An old gdb on a new
+    processor fails halfway ("extended state"), which ends what it was attached to."""
+    with subprocess.Popen(["sleep", "60"]) as victim:
+        attach = ["gdb", "--nw", "--nh", "--nx", "--batch", "-p", str(victim.pid)]
+        try:
+            done = subprocess.run(
+                [*attach, "--eval-command=call (int)getpid()"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_INJECT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unable("gdb on the VM does not answer") from None
+        finally:
+            victim.kill()
+    said = done.stdout.decode("utf-8", "replace")
+    object_to_ptrace(said, pid)
+    if "= %d" % victim.pid not in said:
+        words = said.strip().splitlines()[-1:]
+        raise Unable(
+            "gdb on the VM fails in programs that run (%s), and would end process %d; "
+            "a newer gdb may not" % ("".join(words), pid)
+        )
+
+
+def object_to_ptrace(said: str, pid: int) -> None:
+    if "ptrace: " in said or "Could not attach to process" in said:
+        raise Unable("the VM does not allow debugging process %d (ptrace)" % pid)
 
 
 def free_port() -> int:

@@ -4,9 +4,10 @@ A process of its own, which nothing that happens to the connection reaches. Its 
 is handed to a Python: it is self-contained, starts quickly, and never touches the
 program's output, which goes straight into files.
 
-On stdin come this source (`argv[1]` bytes) and the spec as JSON. It holds the run's
-lock on fd `argv[2]` while it lives, and says on stdout `{}` once the program runs, or
-why it does not. SIGTERM: look into `stop.json`, and end the program.
+On stdin come this source (`argv[1]` bytes) and, when there is something to start, the
+spec as JSON; nothing more if there never is. It holds the run's lock on fd `argv[2]`
+while it lives, and says on stdout `{}` once the program runs, or why it does not.
+SIGTERM: look into `stop.json`, and end the program.
 """
 
 from __future__ import annotations
@@ -117,8 +118,7 @@ def become(spec: Json, out: int, err: int) -> None:
 
 
 def why(exc: BaseException, spec: Json) -> str:
-    argv, cwd = spec["argv"], spec["cwd"]
-    name = argv[0] if argv else "(nothing)"
+    name, cwd = (spec["argv"] or ["(nothing)"])[0], spec["cwd"]
     if not os.path.isdir(cwd):
         return "no folder %s on the VM" % cwd
     if isinstance(exc, FileNotFoundError):
@@ -276,8 +276,8 @@ def is_connected(port: int) -> bool:
 
 
 class Keeper:
-    def __init__(self, folder: str, spec: Json) -> None:
-        self._folder = folder
+    def __init__(self, spec: Json) -> None:
+        self._folder: str = spec["folder"]
         self._spec = spec
         self._message = ""
         self._began = time.time()
@@ -297,14 +297,14 @@ class Keeper:
         out = os.open(self.path("stdout"), flags, 0o600)
         err = os.open(self.path("stderr"), flags, 0o600)
         self.pid = start(self._spec, out, err)
+        del self._spec["env"], self._spec["folder"]  # secrets are not for the log
         os.dup2(err, 2, inheritable=False)
         os.close(out)
         os.close(err)
-        shown = {key: value for key, value in self._spec.items() if key != "env"}
-        shown.update(pid=self.pid, keeper=os.getpid(), started=self._began)
+        self._spec.update(pid=self.pid, keeper=os.getpid(), started=self._began)
         try:
             reserve(self.path("status.json"))
-            write_json(self.path("spec.json"), shown)
+            write_json(self.path("spec.json"), self._spec)
         except OSError:  # the disk is full: nobody would find this run again
             tell_group(self.pid, signal.SIGKILL)
             raise
@@ -373,7 +373,7 @@ def tell(answer: Json) -> None:
     os.close(nothing)
 
 
-def main(lock: int, folder: str) -> None:
+def main(lock: int) -> None:
     """Its parent, the agent, waits only for the first of the two processes."""
     if os.fork():
         os._exit(0)
@@ -382,9 +382,9 @@ def main(lock: int, folder: str) -> None:
     try:
         spec = json.loads(sys.stdin.buffer.read())
     except ValueError:
-        return  # the agent died meanwhile
+        return  # the agent ended meanwhile
     try:
-        keeper = Keeper(folder, spec)
+        keeper = Keeper(spec)
         keeper.start()
     except CannotStart as exc:
         tell({"failed": str(exc)})
@@ -397,4 +397,4 @@ def main(lock: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[2]))

@@ -8,27 +8,25 @@ keeper holds as long as it lives. All state is there: agents come and go. Any th
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, cast
+from typing import Any, Dict, List, NamedTuple, Optional
 
 assert sys.platform != "win32"  # runs on the VM only
 
 from . import keeper, probe, wire
+from .keepers import Keepers, TooSlow, is_locked
 from .refusal import in_words
 
 KEPT = 30  # ended runs whose logs stay
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}-(\d{1,9})\Z")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_START_S = 20.0  # for a keeper to say that the program runs
+_START_S = 20.0  # for another agent's keeper to say that the program runs
 _LOOK_S = 0.005
-_STAGE = "import sys;exec(sys.stdin.buffer.read(int(sys.argv[1])))"
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 
 
@@ -55,17 +53,7 @@ class Run(NamedTuple):
 
     def is_kept(self) -> bool:
         """Whether its keeper is alive."""
-        try:
-            lock = os.open(self.path("lock"), os.O_RDONLY | _CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return is_locked(self.path("lock"))
 
     def size(self, name: str) -> int:
         try:
@@ -106,6 +94,8 @@ class Runs:
         """`state`: our folder in the root."""
         self._folder = os.path.join(state, "runs")
         self._root = root
+        self._keepers = Keepers(state)
+        self._keepers.prepare_soon()
 
     # --- questions ----------------------------------------------------------------
 
@@ -232,7 +222,11 @@ class Runs:
             spec["env"] = {key: _filled(value, run) for key, value in env.items()}
             shown = {key: spec[key] for key in spec if key != "env"}
             keeper.write_json(run.path("spec.json"), shown)
-            answer = _start_keeper(run, spec)
+            spec["folder"] = run.folder
+            answer = self._keepers.start(run.path("lock"), spec)
+        except TooSlow as exc:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            raise NotStarted(str(exc)) from None
         except BaseException:
             shutil.rmtree(run.folder, ignore_errors=True)
             raise
@@ -262,49 +256,6 @@ class _Lock:
 
     def __exit__(self, *exc: object) -> None:
         os.close(self._fd)
-
-
-def _start_keeper(run: Run, spec: wire.Meta) -> Dict[str, Any]:
-    """{} once the program runs, or why it does not."""
-    source = _source()
-    lock = os.open(run.path("lock"), os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        argv = [sys.executable, "-I", "-S", "-c", _STAGE]
-        child = subprocess.Popen(
-            [*argv, str(len(source)), str(lock), run.folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[lock],
-            cwd="/",
-        )
-        try:
-            answer, _ = child.communicate(source + _packed(spec), _START_S)
-        except subprocess.TimeoutExpired:
-            # Without its folder the keeper will start nothing that lasts.
-            for pipe in (child.stdin, child.stdout):
-                if pipe:
-                    pipe.close()
-            child.kill()
-            child.wait()
-            raise NotStarted("the VM took too long to start it") from None
-    finally:
-        os.close(lock)
-    try:
-        return cast(Dict[str, Any], json.loads(answer))
-    except ValueError:
-        return {"failed": "the run's keeper did not start (%d)" % child.returncode}
-
-
-def _source() -> bytes:
-    """The keeper's program, out of memory as we are ourselves."""
-    loader: Any = keeper.__spec__.loader if keeper.__spec__ else None
-    return cast(str, loader.get_source(keeper.__name__)).encode()
-
-
-def _packed(spec: wire.Meta) -> bytes:
-    return json.dumps(spec).encode()
 
 
 def _is_settled(run: Run) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from colab_devsync.agent import wire
+from colab_devsync.agent.keepers import is_locked
 from colab_devsync.agent.runs import KEPT
 from tests.agent.conftest import Start
 from tests.agent.driver import PATIENCE_S, Driven
@@ -215,23 +217,23 @@ def test_the_same_nonce_is_the_same_run(start: Start, root: Path) -> None:
 # The agent dies just before its keeper runs, or just after it has been told all.
 _DIES = """\
 import os, signal
-runs = __import__(PACKAGE + ".runs", fromlist=["x"])
+keepers = __import__(PACKAGE + ".keepers", fromlist=["x"])
 def dying(function):
     def wrapped(*args):
         {before}
         function(*args)
         os.kill(os.getpid(), signal.SIGKILL)
     return wrapped
-runs.{name} = dying(runs.{name})
+keepers.{name} = dying(keepers.{name})
 """
 
 
 @pytest.mark.parametrize(
     ("name", "before"),
     [
-        ("_start_keeper", ""),
-        ("_start_keeper", "os.kill(os.getpid(), signal.SIGKILL)"),
-        ("_source", ""),
+        ("_answer", ""),
+        ("_told", ""),
+        ("_told", "os.kill(os.getpid(), signal.SIGKILL)"),
     ],
 )
 @pytest.mark.few
@@ -276,6 +278,60 @@ def test_what_others_print_later_is_not_waited_for(
         info, out, _ = client.finish()
     os.kill(int(out.split()[0]), signal.SIGKILL)
     assert (info["code"], info["stdout"]) == (5, len(out))
+
+
+# --- the keeper that is ready -----------------------------------------------------
+
+
+def ready_keeper(root: Path) -> Path:
+    """The lock file of the keeper that waits for something to start."""
+    found: list[Path] = []
+
+    def look() -> bool:
+        found[:] = (root / ".colab-devsync").glob("keeper-*")
+        return bool(found) and is_locked(str(found[0]))
+
+    until(look, "a keeper waits")
+    return found[0]
+
+
+def test_a_run_takes_the_keeper_that_waits(agent: Driven, root: Path) -> None:
+    waiting = ready_keeper(root).stat().st_ino
+    with shell(agent, "echo up") as client:
+        assert (folder(root, "job-1") / "lock").stat().st_ino == waiting
+        assert client.finish()[1] == b"up\n"
+    assert ready_keeper(root).stat().st_ino != waiting
+
+
+def test_the_keeper_that_waits_ends_with_its_agent(start: Start, root: Path) -> None:
+    first = start()
+    waiting = ready_keeper(root)
+    first.kill()
+    until(lambda: not is_locked(str(waiting)), "the keeper ends")
+    start()
+    assert not waiting.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds it in /proc")
+@pytest.mark.few
+def test_a_keeper_that_was_killed_while_it_waited(agent: Driven, root: Path) -> None:
+    waiting = ready_keeper(root)
+    agent_pid = int(waiting.name.split("-")[1])
+    for pid in holders(waiting) - {agent_pid}:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: holders(waiting) <= {agent_pid}, "it has gone")
+    with shell(agent, "echo up") as client:
+        assert client.finish()[1] == b"up\n"
+
+
+def holders(path: Path) -> set[int]:
+    """The processes that have this file open."""
+    found = set()
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(fd) == str(path):
+                found.add(int(fd.parts[2]))
+    return found
 
 
 # --- what cannot start ------------------------------------------------------------

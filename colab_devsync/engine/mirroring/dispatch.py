@@ -39,6 +39,16 @@ class Wave:
 
 
 @dataclass
+class Tally:
+    """What arrived on the VM since the session began."""
+
+    files: int = 0
+    bytes: int = 0  # of the files
+    wire: int = 0  # bytes that went over the link for them
+    deleted: int = 0
+
+
+@dataclass
 class _Flight:
     """A path on its way: as it looked, the hashes sent, oldest first, and how."""
 

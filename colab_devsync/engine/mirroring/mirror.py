@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from ..uplink import Uplink
 from . import tree
 from .conflicts import ConflictBook
 from .deletions import Deletions
-from .dispatch import Dispatch
+from .dispatch import Dispatch, Tally
 from .survey import Changed, Findings
 from .transfer import DELTA_FROM, Item, Outcome, Ready, prepare
 
@@ -35,16 +34,6 @@ class _Hint(NamedTuple):
 
     since: float
     stat: LocalStat | None = None
-
-
-@dataclass
-class Tally:
-    """What arrived on the VM since the session began."""
-
-    files: int = 0
-    bytes: int = 0  # of the files
-    wire: int = 0  # bytes that went over the link for them
-    deleted: int = 0
 
 
 class Mirror:
@@ -60,7 +49,7 @@ class Mirror:
     ) -> None:
         self.root = root
         self._sync = sync
-        self._store = store
+        self.store = store
         self.loop = loop
         self._early: set[str] = set()  # what the survey that runs has handed over
         self._on_mirrored = on_mirrored
@@ -82,10 +71,6 @@ class Mirror:
         self._extra: dict[str, str] = {}
         self._guess: dict[str, str] = {}  # what an unknown VM holds
 
-    @property
-    def store(self) -> Store:
-        return self._store
-
     # --- what happened ------------------------------------------------------------
 
     def touched(self, path: str, since: float | None = None) -> None:
@@ -106,7 +91,7 @@ class Mirror:
     def attach(self, uplink: Uplink) -> None:
         """A link is there: what was on its way is sent again."""
         self.uplink = uplink
-        for path in list(self._store.sent):
+        for path in list(self.store.sent):
             if tree.look(self.root, path) is None:
                 self.deletions.add(path)
             else:
@@ -123,7 +108,7 @@ class Mirror:
 
     def forget_vm(self) -> None:
         """Another VM: nothing is there, nothing is owed."""
-        self._store.forget_vm()
+        self.store.forget_vm()
         self.conflicts.reload()
         self.deletions.clear()
         self._extra.clear()
@@ -166,10 +151,10 @@ class Mirror:
             {path: stat for path, stat in found.changed.items() if path not in early}
         )
         for path in found.unwanted:
-            self._store.acknowledge([], [path])
+            self.store.acknowledge([], [path])
         for path, held in found.remote.items():
             # What was acknowledged since the survey's look, it does not know.
-            known, believed = self._store.known.get(path), found.believed[path]
+            known, believed = self.store.known.get(path), found.believed[path]
             if known is not None and known.hash == believed.hash:
                 self._apply_remote(path, held, torn)
         self.deletions.note_walk(len(found.errors))
@@ -179,15 +164,15 @@ class Mirror:
             self.deletions.object_to_walk(found.root_exists, len(found.missing))
 
     def _apply_remote(self, path: str, held: str, torn: bool) -> None:
-        known = self._store.known.get(path)
+        known = self.store.known.get(path)
         if known is None or path in self.dispatch or path in self.conflicts:
             return
         if held == known.hash:
             return
         if held in ("", "folder"):
-            self._store.acknowledge([], [path])  # gone there: it is sent again
+            self.store.acknowledge([], [path])  # gone there: it is sent again
             self.touched(path)
-        elif held in self._store.sent.get(path, ()) or torn:
+        elif held in self.store.sent.get(path, ()) or torn:
             self.insist(path, held)
         else:
             self.conflicts.add(path, known.hash, held, self.uplink)
@@ -209,7 +194,7 @@ class Mirror:
 
     def would_send(self, path: str) -> bool:
         """Whether a path that looks changed really is; reads and hashes it."""
-        stat, known = tree.look(self.root, path), self._store.known.get(path)
+        stat, known = tree.look(self.root, path), self.store.known.get(path)
         if stat is None or path in self.conflicts:
             return False
         if tree.objection(path, stat, self.root, self._sync.max_file_size) is not None:
@@ -278,8 +263,8 @@ class Mirror:
     def _item(self, path: str, hint: _Hint) -> Item | None:
         """What to send for a dirty path; None if there is nothing (any more)."""
         stat = hint.stat or tree.look(self.root, path)
-        known = self._store.known.get(path)
-        sent = self._store.sent.get(path, ())
+        known = self.store.known.get(path)
+        sent = self.store.sent.get(path, ())
         forced = path in self._forced
         if stat is None:
             self.problems.pop(path, None)
@@ -335,14 +320,14 @@ class Mirror:
         if not files:
             return
         still = self.dispatch.still_sent(path for path, _ in files)
-        self._store.acknowledge(files, still_sent=still)
+        self.store.acknowledge(files, still_sent=still)
         for one in done:
             if (
                 one.signature is not None
                 and one.known
                 and one.item.stat.size >= DELTA_FROM
             ):
-                self._store.keep_signature(one.item.path, one.known.hash, one.signature)
+                self.store.keep_signature(one.item.path, one.known.hash, one.signature)
 
     def _report(self, one: Outcome) -> None:
         if one.sent:
@@ -378,7 +363,7 @@ class Mirror:
     def _again(self, one: Outcome) -> None:
         path = one.item.path
         if one.reason == wire.NEED_FULL:
-            self._store.drop_signature(path)
+            self.store.drop_signature(path)
         self._later.add(path)
 
         def later() -> None:
@@ -390,7 +375,7 @@ class Mirror:
     def _conflict(self, one: Outcome) -> None:
         path = one.item.path
         if one.held == "folder":
-            inside = [p for p in self._store.known if p.startswith(path + "/")]
+            inside = [p for p in self.store.known if p.startswith(path + "/")]
             if inside and not any(tree.look(self.root, p) for p in inside):
                 self.deletions.send(inside)
                 self.insist(path)
@@ -402,9 +387,9 @@ class Mirror:
                 "error",
             )
             return
-        self._store.drop_sent(path)
+        self.store.drop_sent(path)
         if one.held == "":  # deleted there meanwhile: nothing to lose, ours goes
-            self._store.acknowledge([], [path])
+            self.store.acknowledge([], [path])
             self.insist(path)
             return
         local = one.known.hash if one.known else None

@@ -15,7 +15,8 @@ from ...core.events import OnProgress, Problem, Progress, SyncResult
 from ...errors import DevsyncError, NotFlushed, UnsafePlan
 from ..loop import EngineLoop
 from ..reach import Reach
-from .mirror import Mirror, Tally
+from .dispatch import Tally
+from .mirror import Mirror
 from .survey import Findings
 from .surveyor import Surveyor
 
