@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from lsprotocol import types
@@ -24,6 +25,7 @@ from .server import DevsyncServer
 from .texts import text_map
 
 Action = types.CodeAction
+_problems = lru_cache(maxsize=4)(check_config)  # asked at each move of the cursor
 
 
 def actions(
@@ -32,7 +34,7 @@ def actions(
     text = text_map(ls, params.text_document.uri)
     if text is None:
         return
-    for problem in check_config(text.text):
+    for problem in _problems(text.text):
         span = text.range(span_of(text.text, problem))
         if touches(span, params.range):
             for fix in fixes(text.text, problem):

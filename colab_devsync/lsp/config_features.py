@@ -7,6 +7,7 @@ asked for is waited for, and not for long.
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def document_links(
     found = []
     for link in file_links(text.text):
         target = target_of(link, path.parent)
-        if target.exists():
+        if os.path.exists(target):
             to = uris.from_fs_path(str(target))
             found.append(types.DocumentLink(text.range(link.span), target=to))
     page = reference_page()

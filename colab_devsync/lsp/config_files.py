@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,8 @@ _NEEDED = ("run.entry", "link.identity_file")
 
 def target_of(link: FileLink, root: Path) -> Path:
     """The file that a link means on this machine."""
-    return root / Path(link.name).expanduser()
+    # Path's own expanduser and exists fail for some names; a person may type any.
+    return root / os.path.expanduser(link.name)
 
 
 def absent(text: str, uri: str) -> Iterator[tuple[FileLink, Path]]:
@@ -27,7 +29,7 @@ def absent(text: str, uri: str) -> Iterator[tuple[FileLink, Path]]:
         return
     for link in file_links(text):
         target = target_of(link, Path(path).parent)
-        if link.key in _NEEDED and not target.exists():
+        if link.key in _NEEDED and not os.path.exists(target):
             yield link, target
 
 

@@ -7,7 +7,7 @@ from lsprotocol import types
 from ..core.editing.guards import guard_lines
 from . import command_actions
 from .server import DevsyncServer
-from .texts import is_python, path_of, text_map
+from .texts import is_python, path_of, source_of
 
 
 def register(server: DevsyncServer) -> None:
@@ -21,11 +21,11 @@ def code_lenses(
     uri = params.text_document.uri
     path = path_of(uri)
     root = ls.folders.root_around(path) if path and is_python(uri) else None
-    text = text_map(ls, uri) if root else None
-    if text is None or path is None or root is None:
+    source = source_of(ls, uri) if root else None
+    if source is None or path is None or root is None:
         return None
     found = []
-    for line in guard_lines(text.text):
+    for line in guard_lines(source):
         start = types.Position(line, 0)
         for title, name in (("Run on Colab", "run"), ("Debug on Colab", "debug")):
             command = command_actions.command(

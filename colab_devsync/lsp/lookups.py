@@ -32,8 +32,8 @@ async def find(ls: DevsyncServer, root: Path, wanted: Wanted) -> tuple[str, ...]
         return await in_thread(
             lambda: tuple(_first(names(root, wanted.typed))), "lookup"
         )
-    except (OSError, DevsyncError):
-        return ()  # a folder that is not there, or not ours; a store that is broken
+    except (OSError, ValueError, DevsyncError):
+        return ()  # no such folder, or no name of one; a store that is broken
 
 
 def _first(names: Iterable[str]) -> Iterator[str]:

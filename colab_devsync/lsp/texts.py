@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lsprotocol import types
 from pygls import uris
 
 from ..core.config import CONFIG_NAME
@@ -29,13 +28,14 @@ def is_python(uri: str) -> bool:
 
 
 def text_map(ls: DevsyncServer, uri: str) -> TextMap | None:
+    """The text with its positions. None if there is none."""
+    text = source_of(ls, uri)
+    return None if text is None else TextMap(text, ls.workspace.position_encoding)
+
+
+def source_of(ls: DevsyncServer, uri: str) -> str | None:
     """The text as the client has it, or as it is on disk. None if there is none."""
     try:
-        text = ls.workspace.get_text_document(uri).source
+        return ls.workspace.get_text_document(uri).source
     except (OSError, UnicodeDecodeError):
         return None
-    return TextMap(text, ls.workspace.position_encoding)
-
-
-def edit_of(uri: str, edits: list[types.TextEdit]) -> types.WorkspaceEdit:
-    return types.WorkspaceEdit(changes={uri: edits})

@@ -186,6 +186,21 @@ def test_a_missing_script_is_warned_about_and_created(
         editor.diagnostics(config, lambda found: not found, start=heard)
 
 
+def test_names_that_are_no_files_do_no_harm(
+    place: Place, project: Path, config: Path
+) -> None:
+    with place.editor() as editor:
+        editor.initialize(project, options=OFFLINE)
+        long = "x" * 400
+        text = (
+            f'[link]\nidentity_file = "~nobody-here/{long}"\n[run]\nentry = "{long}"\n'
+        )
+        editor.open(config, text)
+        found = editor.diagnostics(config, len)
+        assert [one["code"] for one in found] == ["missing-file"] * 2
+        assert typed(editor, config, f'[run]\nentry = "{long}/|"') == {}
+
+
 def test_typing_is_checked_once_there_is_a_pause(
     place: Place, project: Path, config: Path
 ) -> None:

@@ -228,6 +228,7 @@ def test_no_text_is_too_broken(text: str, at: int) -> None:
 def test_deeply_nested_brackets_are_no_danger() -> None:
     for text in ("a = " + "[" * 5000, "a = " + "{ b = " * 3000):
         assert outline(text).pairs
+    assert outline("a = [\nb" + "   .   " * 3000 + "x").pairs  # as fast as others
 
 
 def test_a_good_file_has_the_same_outline_as_tomli_sees() -> None:

@@ -139,6 +139,16 @@ def test_a_host_key_is_pinned_where_the_link_in_use_is_written() -> None:
     assert apply(text, fix).endswith(f'host = "203.0.113.8"\nhost_key = "{KEY}"\n')
 
 
+def test_line_ends_stay_as_they_are() -> None:
+    text = '[link]\r\nprovider = "direct"\r\nhost = "203.0.113.7"\r\n'
+    fix = pin_host_key(text, KEY, None)
+    assert fix is not None
+    assert apply(text, fix) == f'{text}host_key = "{KEY}"\r\n'
+    text = '[sync]\r\nentry = "a.py"\r\n[run]\r\nargs = []\r\n'
+    moved = '[sync]\r\n[run]\r\nargs = []\r\nentry = "a.py"\r\n'
+    assert fixed(text, "Move to [run]") == moved
+
+
 def test_a_key_that_changes_with_each_vm_is_not_pinned() -> None:
     assert pin_host_key('[link]\nprovider = "colab"\n', KEY, None) is None
     assert pin_host_key("", KEY, None) is None

@@ -123,10 +123,13 @@ def _placed(found: Outline, table: Path, line: str) -> Edit | None:
             return None
         gap = "" if not text or text.endswith("\n") else "\n"
         name = ".".join(map(str, table))
-        return Edit(Span(len(text), len(text)), f"{gap}\n[{name}]\n{line}")
-    at = _end_of_keys(found, header)
-    if at and text[at - 1] != "\n":
-        line = "\n" + line.rstrip("\n")
+        at, line = len(text), f"{gap}\n[{name}]\n{line}"
+    else:
+        at = _end_of_keys(found, header)
+        if at and text[at - 1] != "\n":
+            line = "\n" + line.rstrip("\n")
+    if "\r\n" in text:
+        line = line.replace("\r\n", "\n").replace("\n", "\r\n")
     return Edit(Span(at, at), line)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 Path = tuple[str | int, ...]
 
 _BLANK = re.compile(r"[ \t\r]*")
 _HEADER = re.compile(r"\[\[?[^\]\n#=]*\]{0,2}")
 _NAME = re.compile(r"[A-Za-z0-9_-]+|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'")
-_DOTTED = re.compile(rf"(?:{_NAME.pattern})(?:[ \t]*\.[ \t]*(?:{_NAME.pattern})?)*")
+_DOTTED = re.compile(rf"(?:{_NAME.pattern})(?:[ \t]*\.(?:[ \t]*(?:{_NAME.pattern}))?)*")
 _STRING = re.compile(
     r'"""(?:\\.|[^\\])*?(?:"""|\Z)'
     r"|'''.*?(?:'''|\Z)"
@@ -110,7 +111,9 @@ class Outline:
         return Span(start, len(self.text) if end < 0 else end + 1)
 
 
+@lru_cache(maxsize=8)
 def outline(text: str) -> Outline:
+    """Remembered: an editor asks several questions about the same text."""
     scanner = _Scanner(text)
     scanner.document()
     return Outline(
