@@ -12,12 +12,16 @@ from colab_devsync.core.config import load_config
 from colab_devsync.daemon.scaffold import PROVIDERS, quote, render, write_new
 from colab_devsync.errors import ConfigError
 
+NEEDED = {
+    "host": "203.0.113.7",
+    "relay": "me@vps.example.com:22",
+    "proxy_command": "tailscale nc 'the vm' 22",
+}
+
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_each_provider_gives_a_valid_file(provider: str) -> None:
-    config = load_config(
-        render({"provider": provider, "host": "203.0.113.7"}), folder_name="demo"
-    )
+    config = load_config(render({"provider": provider, **NEEDED}), folder_name="demo")
     assert config.link.provider == provider
     assert config.name == "demo"
 
@@ -47,6 +51,24 @@ def test_every_commented_line_is_valid_as_well() -> None:
         if '"..."' not in line and "SHA256:..." not in line
     ]
     assert load_config("\n".join(lines), folder_name="demo").run.entry == "train.py"
+
+
+def test_what_a_provider_needs_is_asked_for_and_kept() -> None:
+    link = load_config(render({"provider": "relay", **NEEDED}), folder_name="x").link
+    assert (link.relay, link.port) == ("me@vps.example.com:22", 10022)
+    link = load_config(render({"provider": "command", **NEEDED}), folder_name="x").link
+    assert link.proxy_command == ("tailscale", "nc", "the vm", "22")
+    for provider, key in (("relay", "relay"), ("command", "command")):
+        with pytest.raises(ConfigError, match=f"needs a {key}"):
+            render({"provider": provider})
+    with pytest.raises(ConfigError, match="not understood"):
+        render({"provider": "command", "proxy_command": "it's"})
+
+
+def test_a_choice_that_makes_no_valid_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"link\.relay"):
+        write_new(tmp_path, {"provider": "relay", "relay": "two words"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_direct_needs_a_host_and_unknown_providers_are_refused() -> None:
