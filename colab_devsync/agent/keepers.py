@@ -21,7 +21,7 @@ assert sys.platform != "win32"  # runs on the VM only
 from . import keeper
 
 _START_S = 20.0  # for a keeper to say that the program runs
-_READY_S = 0.1  # after a start, until the next one is made ready
+_READY_S = 0.02  # after a start, until the next one is made ready
 _SPARE = "keeper-"  # begins the names of their lock files
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 # What follows the source on stdin is not for this reader's buffer.
