@@ -94,6 +94,7 @@ reload() {{ # open connections go on
 case $mode in plan | apply) ;; *) fail "expected plan or apply, not $mode" ;; esac
 [ "$(id -u)" = 0 ] || [ "$mode" = plan ] || fail "only root can do this"
 command -v sshd >/dev/null || fail "there is no OpenSSH server here"
+[ "$(id -u)" = 0 ] || echo "? not root: what cannot be read is shown as still to do"
 
 {accounts}rules <<'EOF'
 {rules}EOF

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from colab_devsync.core.relay import RelayPlan
+from colab_devsync.daemon.relay_setup import remote_command
 from tests.e2e.place import Place
 from tests.support.sshd import require_sshd
 from tests.support.stock_server import StockServer
@@ -75,6 +77,17 @@ def test_what_is_printed_is_what_sshd_understands(place: Place, tmp_path: Path) 
         *("relay", "setup", "me@vps.example.com", "--public-key", KEY, "--json")
     )
     assert again.stdout == done.stdout, "the key is made once"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish", "tcsh"])
+def test_any_login_shell_of_the_server_runs_it(shell: str) -> None:
+    command = remote_command(RelayPlan("vps.example.com", KEY), "plan")
+    done = subprocess.run(
+        [shell, "-c", command], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    assert "+ user colab, without password and shell" in done.stdout
+    assert "+ reload sshd" in done.stdout
 
 
 def test_it_shows_what_it_would_do_and_asks_first(
