@@ -12,7 +12,6 @@ needed="$needed gdb=gdb" # lets debuggers into running programs
 needed="$needed openssl=openssl socat=socat ip=iproute2" # a tunnel; network namespaces
 needed="$needed emacs=emacs-nox,elpa-eglot" # eglot is part of newer ones
 needed="$needed javac=default-jdk-headless mvn=maven" # JetBrains IDEs speak LSP in Java
-needed="$needed socat=socat ip=iproute2" # a tunnel; network namespaces
 optional=
 if [ "${1:-}" = bench ]; then
   optional="zstd=zstd unison=unison lsyncd=lsyncd"
