@@ -101,7 +101,8 @@ class _Install:
         body = text.body(self._job.id, stream, data)
         lines = [line for line in body["text"].splitlines() if line.strip()]
         self._lines = (self._lines + lines)[-100:]
-        self._ls.tell(protocol.OUTPUT, body)
+        folder = self._ls.folders.name(self._project)
+        self._ls.tell(protocol.OUTPUT, protocol.RunOutputBody(**body, folder=folder))
         if lines:
             self._job.report(Progress(lines[-1].strip()[:200]))
             showing.log(self._ls, "\n".join(lines))

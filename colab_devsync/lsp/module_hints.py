@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 from pygls import uris
 
-from ..core.editing.imports import Import, distribution_of, imports_of
+from ..core.editing.distributions import distribution_of
+from ..core.editing.imports import Import, imports_of
 from ..errors import DevsyncError
 from .bridge import in_thread, settle
 from .positions import TextMap
@@ -172,7 +173,7 @@ def packages_for(diagnostics: Iterable[types.Diagnostic]) -> tuple[str, ...]:
         for one in diagnostics
         if one.code == NOT_INSTALLED
     )
-    return tuple(dict.fromkeys(map(distribution_of, modules)))
+    return tuple(dict.fromkeys(filter(None, map(distribution_of, modules))))
 
 
 def _is_here(root: Path, folder: str, module: str) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _TERM_TIMEOUT_S = 3.0
+_INSTALLERS = {"pip", "pip3", "uv", "conda", "mamba"}
 
 
 class Process:
@@ -188,6 +189,8 @@ class Processes:
                 code = await process.run(project, spec, stdin=bool(args["stdin"]))
             finally:
                 del self._running[process.id]
+            if _INSTALLERS & set(spec.argv):
+                project.session.glance.forget()
             return {"run": process.id, "exitCode": code}
 
         title = "a shell" if spec.shell else spec.argv[0]

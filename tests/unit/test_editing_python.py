@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from colab_devsync.core.editing.distributions import distribution_of
 from colab_devsync.core.editing.guards import guard_lines
-from colab_devsync.core.editing.imports import distribution_of, imports_of
+from colab_devsync.core.editing.imports import imports_of
 
 
 def modules(source: str) -> list[str]:
@@ -120,6 +121,7 @@ def test_what_installs_a_module() -> None:
     names = ("cv2", "PIL", "sklearn", "yaml", "numpy")
     wanted = ["opencv-python", "Pillow", "scikit-learn", "PyYAML", "numpy"]
     assert [distribution_of(name) for name in names] == wanted
+    assert distribution_of("apex") is None  # somebody else's package
 
 
 @given(st.text(alphabet="import froms.,\n \\('\"#x", max_size=60))

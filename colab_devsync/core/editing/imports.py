@@ -1,4 +1,4 @@
-"""Which modules a Python file needs, and what installs them. Pure.
+"""Which modules a Python file needs. Pure.
 
 An import that the program can do without is not needed: one in a `try` that catches
 ImportError, under `if TYPE_CHECKING`, or for another system.
@@ -9,58 +9,8 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-DISTRIBUTIONS: Mapping[str, str] = {
-    "absl": "absl-py",
-    "Bio": "biopython",
-    "bs4": "beautifulsoup4",
-    "community": "python-louvain",
-    "Crypto": "pycryptodome",
-    "cv2": "opencv-python",
-    "dateutil": "python-dateutil",
-    "docx": "python-docx",
-    "dotenv": "python-dotenv",
-    "faiss": "faiss-cpu",
-    "fitz": "PyMuPDF",
-    "git": "GitPython",
-    "gym": "gym",
-    "haiku": "dm-haiku",
-    "hydra": "hydra-core",
-    "igraph": "python-igraph",
-    "ignite": "pytorch-ignite",
-    "imblearn": "imbalanced-learn",
-    "jwt": "PyJWT",
-    "lightning": "lightning",
-    "ml_collections": "ml-collections",
-    "mpl_toolkits": "matplotlib",
-    "MySQLdb": "mysqlclient",
-    "nacl": "PyNaCl",
-    "OpenSSL": "pyOpenSSL",
-    "osgeo": "GDAL",
-    "PIL": "Pillow",
-    "pkg_resources": "setuptools",
-    "pptx": "python-pptx",
-    "psycopg2": "psycopg2-binary",
-    "pytorch_lightning": "pytorch-lightning",
-    "rdkit": "rdkit",
-    "segmentation_models_pytorch": "segmentation-models-pytorch",
-    "serial": "pyserial",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "skopt": "scikit-optimize",
-    "soundfile": "soundfile",
-    "tensorflow_addons": "tensorflow-addons",
-    "tensorflow_datasets": "tensorflow-datasets",
-    "tensorflow_hub": "tensorflow-hub",
-    "tensorflow_probability": "tensorflow-probability",
-    "umap": "umap-learn",
-    "websocket": "websocket-client",
-    "yaml": "PyYAML",
-    "zmq": "pyzmq",
-}
-"""Top-level modules that another name installs."""
 
 _CATCHES = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _SYSTEM = {"platform", "version_info", "implementation"}
@@ -93,11 +43,6 @@ def imports_of(source: str) -> tuple[Import, ...]:
         return tuple(_from_lines(source))
     lines = source.splitlines()
     return tuple(_from_block(tree.body, lines))
-
-
-def distribution_of(module: str) -> str:
-    """What pip installs it by."""
-    return DISTRIBUTIONS.get(module, module)
 
 
 def _from_block(body: list[ast.stmt], lines: list[str]) -> Iterator[Import]:
