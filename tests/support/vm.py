@@ -5,7 +5,9 @@ Its SSH server is the real one, started by the script, on a free port of this ma
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -22,8 +24,12 @@ TIMEOUT_S = 60.0
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Below the ports that the system gives to outgoing connections, so that none of
+    these takes it before a server of ours does."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def make_key(path: Path) -> str:
