@@ -19,8 +19,8 @@ from ..remote.bootstrap import Hello, shell_name, start_agent
 from ..remote.client import AgentClient, Reply
 from ..remote.liveness import BULK_S, BUSY_S, IDLE_S, Liveness
 from .traffic.bulk import Bulk
-from .traffic.congestion import Window
 from .traffic.flows import Flows
+from .traffic.intake import Intake
 
 _CONNECT_TRIPS = 4.5  # TCP, key exchange, authentication; measured
 _TOKENS = 32  # one-time tokens asked for at the start: bulk streams and a few programs
@@ -57,7 +57,7 @@ class Uplink:
         self.vm: VmInfo = hello.vm
         self.bulk = Bulk(client, self._open_bulk)
         self.flows = Flows()
-        self.incoming = Window()  # bytes of files that come home
+        self.incoming = Intake()  # bytes of files that come home
         self._tokens = list(hello.bulk_tokens)
         self._port = hello.bulk_port
         self._token_lock = threading.Lock()
@@ -86,9 +86,8 @@ class Uplink:
         flows = self.flows
 
         def look(delay_s: float, lowest_s: float) -> None:
-            for window in windows:
-                window.look(delay_s, lowest_s)
-            flows.look(delay_s, lowest_s)
+            for one in (*windows, flows):
+                one.look(delay_s, lowest_s)
 
         def patience_s() -> float:
             return max(flows.patience_s(), *(one.patience_s() for one in windows))

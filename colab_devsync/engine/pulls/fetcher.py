@@ -133,7 +133,7 @@ class Fetcher:
 
     def _ask_range(self) -> None:
         """Who is most wanted is decided when there is room, not before."""
-        size = self._window.frame
+        size = self._window.piece
         self._window.acquire(size)
         with self._changed:
             item = self._hungry()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...core.pulls import Version, add_range, gaps
 from ...remote.client import Meta
-from ..traffic.congestion import Window
+from ..traffic.intake import Intake
 from .landing import in_words
 
 _NOTE_EVERY = 4 << 20  # bytes between two notes of what is here
@@ -216,7 +216,7 @@ class RangeAnswer:
     """Implements `Answer` of remote/pulling.py for one range."""
 
     def __init__(
-        self, incoming: Incoming, start: int, end: int, window: Window
+        self, incoming: Incoming, start: int, end: int, window: Intake
     ) -> None:
         self._incoming = incoming
         self._at = start

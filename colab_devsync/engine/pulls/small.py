@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...core.pulls import Version
 from ...remote.client import Meta
-from ..traffic.congestion import Window
+from ..traffic.intake import Intake
 from .incoming import Outcome
 
 
@@ -40,12 +40,12 @@ class Batch:
         self.files = files
         self.size = sum(one.version.size for one in files)
         self.is_asked = False
-        self._window: Window | None = None
+        self._window: Intake | None = None
         self._unpaid = 0
         self._on_end = on_end
         self._pieces: list[bytes | memoryview] = []
 
-    def ask_with(self, window: Window) -> Meta:
+    def ask_with(self, window: Intake) -> Meta:
         """What to ask for; `window` has room for it."""
         self._window, self._unpaid = window, self.size
         return {"op": "files", "files": [one.about for one in self.files]}
