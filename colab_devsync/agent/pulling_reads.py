@@ -147,8 +147,9 @@ class Reads:
             connection.sendall(wire.encode(frame.seq, _failed(exc)))
             return
         try:
-            if _is_hole(fd, offset, size):
-                connection.sendall(wire.encode(frame.seq, {"hole": True}))
+            hole = _hole_end(fd, offset, size)
+            if hole:
+                connection.sendall(wire.encode(frame.seq, {"hole": hole}))
             elif frame.meta.get("pack"):
                 data, packed = wire.deflate(_padded(fd, offset, size))
                 connection.sendall(wire.encode(frame.seq, {"z": packed}, data))
@@ -248,11 +249,13 @@ def _digests(fd: int, points: List[int], wanted: Wanted) -> Iterator[str]:
     _check(fd, wanted)
 
 
-def _is_hole(fd: int, offset: int, size: int) -> bool:
+def _hole_end(fd: int, offset: int, size: int) -> int:
+    """If nothing but zeros is there, up to where; else 0."""
     try:
-        return os.lseek(fd, offset, os.SEEK_DATA) >= offset + size
+        end = os.lseek(fd, offset, os.SEEK_DATA)
     except OSError as exc:
-        return exc.errno == errno.ENXIO and os.fstat(fd).st_size >= offset + size
+        end = os.fstat(fd).st_size if exc.errno == errno.ENXIO else 0
+    return end if end >= offset + size else 0
 
 
 def _padded(fd: int, offset: int, size: int) -> bytes:

@@ -20,7 +20,8 @@ from ...remote.client import Meta
 from ..traffic.intake import Intake
 from .landing import in_words
 
-_NOTE_EVERY = 4 << 20  # bytes between two notes of what is here
+_NOTED = 200  # times at most, it is noted what is here
+_NOTE_LEAST, _NOTE_MOST = 256 << 10, 4 << 20  # bytes between two notes
 _BLOCK = 1 << 20
 
 Ranges = list[tuple[int, int]]
@@ -64,6 +65,7 @@ class Incoming:
         self._have = have
         self._todo = gaps(have, version.size)
         self._noted = self._arrived = sum(high - low for low, high in have)
+        self._note_every = max(_NOTE_LEAST, min(_NOTE_MOST, version.size // _NOTED))
         self._wanted_hash = ""
         self._outcome: Outcome | None = None
         self._is_abandoned = self._is_kept = False
@@ -128,8 +130,8 @@ class Incoming:
         text = None
         with self._changed:
             self._have = add_range(self._have, start, end)
-            self._arrived += end - start
-            if self._arrived - self._noted >= _NOTE_EVERY:
+            self._arrived = sum(high - low for low, high in self._have)
+            if self._arrived - self._noted >= self._note_every:
                 self._noted = self._arrived
                 text = json.dumps(self._have)
             self._changed.notify_all()
@@ -137,6 +139,14 @@ class Incoming:
                 return
         if text is not None:
             self._note(text)
+
+    def skip(self, start: int, end: int) -> None:
+        """Nothing but zeros is there: they need not be asked for."""
+        end = min(end, self.version.size)
+        with self._changed:
+            apart = add_range(gaps(self._todo, self.version.size), start, end)
+            self._todo = gaps(apart, self.version.size)
+        self.fill(start, end)
 
     def expect(self, content: str) -> None:
         """The VM's hash of it."""
@@ -153,6 +163,10 @@ class Incoming:
     def abandon(self, *, keep: bool) -> None:
         """Nobody wants it now. `keep`: what is here stays, for another time."""
         self._is_abandoned, self._is_kept = True, keep
+        if keep:
+            with self._changed:
+                text = json.dumps(self._have)
+            self._note(text)
         self.end(Outcome())
 
     # --- its thread ---------------------------------------------------------------
@@ -166,9 +180,7 @@ class Incoming:
             self._file.close()
         if not self._is_abandoned:
             self._on_end(outcome)
-        elif self._is_kept:
-            self._note(json.dumps(self._have))
-        else:
+        elif not self._is_kept:
             self.part.unlink(missing_ok=True)
 
     def _follow(self) -> Outcome:
@@ -239,7 +251,7 @@ class RangeAnswer:
         elif "failed" in meta:
             self._incoming.end(Outcome(problem=str(meta["failed"])))
         elif meta.get("hole"):
-            self._incoming.fill(self._at, self._end)
+            self._incoming.skip(self._at, int(meta["hole"]))
 
     def lost(self) -> None:
         self._window.cancel(self._unpaid)

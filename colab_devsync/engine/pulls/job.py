@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 
@@ -42,14 +42,14 @@ class PullJob:
         with suppress(InvalidStateError):
             self._future.set_exception(error)
 
-    def look(self, rules: Sequence[Rule]) -> bool:
-        """Whether it has ended; then its future is done."""
+    def look(self, rules: Sequence[Rule]) -> Callable[[], None] | None:
+        """When it has ended, what tells that; until then, None."""
         if self._cancel is not None and self._cancel.is_set():
-            self.fail(CancelledError())
+            return lambda: self.fail(CancelledError())
         if self._future.done():
-            return True
+            return lambda: None
         if not self.is_seen or not all(rule.is_known for rule in rules):
-            return False
+            return None
         waiting = [(rule, path) for rule in rules for path in rule.to_fetch()]
         problems = [
             rule.failed[path][1]
@@ -57,25 +57,19 @@ class PullJob:
             if path in rule.failed and path not in rule.busy
         ]
         if len(problems) < len(waiting):
-            return False
+            return None
         problems += [rule.refusal for rule in rules if rule.refusal is not None]
-        self._end(rules, [f"{one.path}: {one.message}" for one in problems])
-        return True
-
-    def _end(self, rules: Sequence[Rule], failed: list[str]) -> None:
-        if failed:
-            more = f" And {len(failed) - _SHOWN} more." if len(failed) > _SHOWN else ""
-            self.fail(
-                NotPulled(
-                    f"Not everything was pulled. {' '.join(failed[:_SHOWN])}{more}",
-                    "`colab-devsync status` lists them; they are tried again.",
-                )
-            )
-            return
-        with suppress(InvalidStateError):
-            self._future.set_result(_came(rules))
+        if problems:
+            error = _not_pulled([f"{one.path}: {one.message}" for one in problems])
+            return lambda: self.fail(error)
+        done = _came(rules)
         for rule in rules:
             rule.came = PullResult(0, 0)
+        return lambda: self._succeed(done)
+
+    def _succeed(self, done: PullResult) -> None:
+        with suppress(InvalidStateError):
+            self._future.set_result(done)
 
     def report(self, rules: Sequence[Rule]) -> None:
         if self._progress is None or self._future.done():
@@ -97,3 +91,11 @@ class PullJob:
 def _came(rules: Sequence[Rule]) -> PullResult:
     files = sum(rule.came.files for rule in rules)
     return PullResult(files, sum(rule.came.bytes for rule in rules))
+
+
+def _not_pulled(failed: list[str]) -> NotPulled:
+    more = f" And {len(failed) - _SHOWN} more." if len(failed) > _SHOWN else ""
+    return NotPulled(
+        f"Not everything was pulled. {' '.join(failed[:_SHOWN])}{more}",
+        "`colab-devsync status` lists them; they are tried again.",
+    )

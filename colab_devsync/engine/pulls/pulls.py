@@ -147,8 +147,13 @@ class Pulls:
 
     def _start(self, folder: Path) -> None:
         self._record = Record(folder)
+        post = self._loop.post
         self._worker = Worker(
-            self._root, self._record, lambda: self._loop.post(lambda: None)
+            self._root,
+            self._record,
+            on_change=lambda: post(lambda: None),
+            # What is posted from a step runs after the status was composed.
+            when_told=lambda step: post(lambda: post(step)),
         )
 
     def _warn(self, since: float | None) -> None:

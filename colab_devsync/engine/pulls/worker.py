@@ -45,11 +45,18 @@ class Worker:
     """`post` from any thread; the rest is its own thread's."""
 
     def __init__(
-        self, root: Path, record: Record, on_change: Callable[[], None]
+        self,
+        root: Path,
+        record: Record,
+        *,
+        on_change: Callable[[], None],
+        when_told: Callable[[Callable[[], None]], None],
     ) -> None:
+        """`when_told(step)` runs it when the world knows of the last change."""
         self._root = root
         self._record = record
         self._on_change = on_change
+        self._when_told = when_told
         self._loop = EngineLoop("devsync-pull", lambda: None, self._failed)
         self.post = self._loop.post
         self._bring = Bring(self._loop, self._settled)
@@ -223,10 +230,13 @@ class Worker:
     def _look_at_jobs(self) -> None:
         for job in list(self._jobs):
             rules = [self._rules[name] for name in job.names if name in self._rules]
-            if job.look(rules):
+            end = job.look(rules)
+            if end is not None:
                 self._jobs.remove(job)
                 for rule in rules:
                     rule.is_again = False
+                self._tell()
+                self._when_told(end)
 
     # --- what comes next ----------------------------------------------------------
 

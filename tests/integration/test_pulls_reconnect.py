@@ -1,0 +1,229 @@
+"""Links that break and daemons that die while files come home: resumed, never mixed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colab_devsync.core.events import PullsInDanger
+from colab_devsync.core.pulls import PullInfo
+from tests.support.project import Project
+from tests.support.proxy import ChaosProxy
+from tests.support.pulls import BIG, Pulling, noise, rule
+
+HUGE = 12_000_000
+
+
+@pytest.fixture
+def pulling(project: Project, proxy: ChaosProxy) -> Pulling:
+    project.configure(port=proxy.port, more=rule())
+    return Pulling(project)
+
+
+@pytest.fixture
+def online(pulling: Pulling) -> Pulling:
+    pulling.there.mkdir()
+    pulling.pull()
+    return pulling
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.5, 0.9, 0.999])
+def test_a_cut_anywhere_costs_nothing_twice(
+    online: Pulling, proxy: ChaosProxy, share: float
+) -> None:
+    data = noise(BIG)
+    before = proxy.counts().down
+    proxy.cut_after("down", int(BIG * share) + 1)
+    online.put("a.pt", data)
+    online.wait("a.pt", data)
+    # What was under way when it broke, and two handshakes.
+    assert proxy.counts().down - before < BIG + 900_000
+    assert online.files() == {"a.pt"}
+
+
+def test_many_cuts_in_a_row(online: Pulling, proxy: ChaosProxy) -> None:
+    data = noise(HUGE)
+    online.put("a.pt", data)
+    for size in (700_000, 40_000, 1_500_000, 90_000, 2_000_000):
+        online.project.wait_link("online")
+        proxy.cut_after("down", size)
+        online.project.log.clear()
+        online.until(
+            lambda: (
+                online.project.session.status().link != "online"
+                or online.read("a.pt") == data
+            ),
+            "the next cut",
+        )
+    online.wait("a.pt", data)
+    assert proxy.counts().down < HUGE + 6_000_000
+
+
+def test_a_new_session_goes_on_where_the_last_one_was(
+    pulling: Pulling, proxy: ChaosProxy
+) -> None:
+    data = noise(HUGE)
+    pulling.put("a.pt", data)
+    proxy.shape(bandwidth=4_000_000)
+    pulling.project.connect()
+    pulling.until(lambda: _coming(pulling).waiting_bytes < HUGE // 3, "most is here")
+    pulling.project.close()
+    assert len(pulling.parts()) == 1
+    proxy.shape()
+    before = proxy.counts().down
+    pulling.pull()
+    assert pulling.read("a.pt") == data
+    assert proxy.counts().down - before < HUGE // 2
+    assert pulling.files() == {"a.pt"}
+
+
+def _coming(pulling: Pulling) -> PullInfo:
+    infos = pulling.project.session.status().pulls
+    return infos[0] if infos and infos[0].waiting else _NOTHING
+
+
+_NOTHING = PullInfo("", "", "", waiting_bytes=1 << 60)
+
+
+def test_a_file_that_is_replaced_meanwhile_is_never_mixed(
+    online: Pulling, proxy: ChaosProxy
+) -> None:
+    proxy.shape(bandwidth=6_000_000)
+    versions = [noise(BIG, seed) for seed in range(4)]
+    for data in versions:
+        online.put("last.pt", data)
+        online.until(
+            lambda: online.info().waiting_bytes < BIG * 2 // 3 or not _lags(online),
+            "some of it is here",
+        )
+        assert online.read("last.pt") in [None, *versions]
+    online.wait("last.pt", versions[-1])
+
+
+def _lags(online: Pulling) -> bool:
+    return online.info().waiting > 0
+
+
+def test_a_file_that_is_written_over_in_place_is_never_mixed(
+    online: Pulling, proxy: ChaosProxy
+) -> None:
+    proxy.shape(bandwidth=6_000_000)
+    old, new = noise(BIG, 1), noise(BIG, 2)
+    online.put("a.pt", old)
+    online.until(lambda: 0 < online.info().waiting_bytes < BIG * 3 // 4, "it comes")
+    with open(online.there / "a.pt", "r+b") as stream:
+        for at in range(0, BIG, 500_000):
+            stream.seek(at)
+            stream.write(new[at : at + 500_000])
+            assert online.read("a.pt") in (None, old)
+    online.wait("a.pt", new)
+
+
+def test_a_file_that_goes_away_meanwhile_leaves_nothing(
+    online: Pulling, proxy: ChaosProxy
+) -> None:
+    proxy.shape(bandwidth=4_000_000)
+    online.put("a.pt", noise(HUGE))
+    online.until(lambda: 0 < online.info().waiting_bytes < HUGE, "it comes")
+    with open(online.there / "a.pt", "r+b") as stream:
+        stream.truncate(1000)
+    os.unlink(online.there / "a.pt")
+    online.until(lambda: online.info().waiting == 0, "it is not waited for")
+    online.until(lambda: not online.files(), "nothing is left of it")
+
+
+def test_the_newest_comes_first(online: Pulling, proxy: ChaosProxy) -> None:
+    proxy.shape(bandwidth=5_000_000)
+    online.put("old.pt", noise(HUGE, 1), mtime_ns=10**18)
+    online.until(lambda: 0 < online.info().waiting_bytes < HUGE, "the old one comes")
+    online.put("new.pt", noise(BIG, 2), mtime_ns=2 * 10**18)
+    online.wait("new.pt", noise(BIG, 2))
+    assert online.read("old.pt") is None
+    proxy.shape()
+    online.wait("old.pt", noise(HUGE, 1))
+
+
+def test_a_part_that_was_damaged_here_is_noticed(
+    pulling: Pulling, proxy: ChaosProxy
+) -> None:
+    data = noise(HUGE)
+    pulling.put("a.pt", data)
+    proxy.shape(bandwidth=4_000_000)
+    pulling.project.connect()
+    pulling.until(lambda: _coming(pulling).waiting_bytes < HUGE // 2, "half is here")
+    pulling.project.close()
+    [part] = pulling.parts()
+    with part.open("r+b") as stream:
+        stream.write(bytes(100_000))
+    proxy.shape()
+    pulling.project.connect()
+    pulling.until(
+        lambda: any(
+            "not what the VM has" in one.message
+            for one in pulling.project.session.status().problems
+        ),
+        "it is noticed",
+    )
+    assert pulling.read("a.pt") is None
+    pulling.pull()
+    assert pulling.read("a.pt") == data
+
+
+def test_a_person_is_warned_when_files_wait_and_the_link_is_down(
+    online: Pulling, proxy: ChaosProxy
+) -> None:
+    online.project.session.pulls.warn_s = 0.3
+    proxy.shape(bandwidth=2_000_000)
+    online.put("a.pt", noise(HUGE))
+    online.until(lambda: 0 < online.info().waiting_bytes < HUGE, "it comes")
+    proxy.refuse()
+    proxy.reset_all()
+    events = online.project.log
+    online.until(
+        lambda: any(isinstance(one, PullsInDanger) for one in events.events), "warned"
+    )
+    [warning] = [one for one in events.events if isinstance(one, PullsInDanger)]
+    assert "1 file waits on the VM (checkpoints" in warning.message
+    assert online.info().state == "offline"
+    proxy.refuse(False)
+    proxy.shape()
+    online.wait("a.pt", noise(HUGE))
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from colab_devsync.engine.session import Session
+
+session = Session(Path(sys.argv[1]), profile=None, emit=lambda e: None,
+                  ask=lambda q: q.safe)
+session.connect().result(20)
+print("online", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_daemon_that_is_killed_costs_nothing_twice(
+    pulling: Pulling, proxy: ChaosProxy
+) -> None:
+    data = noise(HUGE)
+    pulling.put("a.pt", data)
+    proxy.shape(bandwidth=4_000_000)
+    root = Path(__file__).parents[2]
+    arguments = [sys.executable, "-c", PROGRAM, str(pulling.project.root)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, cwd=root) as daemon:
+        while proxy.counts().down < HUGE * 3 // 4:
+            assert daemon.poll() is None
+        daemon.kill()
+        daemon.communicate()
+    assert pulling.read("a.pt") is None
+    proxy.reset_all()
+    proxy.shape()
+    before = proxy.counts().down
+    pulling.pull()
+    assert pulling.read("a.pt") == data
+    assert proxy.counts().down - before < HUGE * 3 // 4

@@ -1,0 +1,81 @@
+"""A project that pulls, and what is seen of it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from colab_devsync.agent.paths import STATE_DIR
+from colab_devsync.core.events import FilePulled
+from colab_devsync.core.pulls import PullInfo
+from tests.support.project import Project
+
+BIG = 3_000_000  # bytes; comes in ranges
+
+
+def rule(include: str = "", more: str = "", *, every: float = 1) -> str:
+    """A [[pull]] for `checkpoints`; `include` as TOML."""
+    lines = ["[[pull]]", 'remote = "checkpoints"', f"every = {every}"]
+    if include:
+        lines.append(f"include = {include}")
+    return "\n".join([*lines, more, ""])
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+class Pulling:
+    """Both ends of the rule: `there` on the VM, `here` in the project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.there = project.vm / "checkpoints"
+        self.here = project.root / "checkpoints"
+
+    def put(self, path: str, data: bytes, *, mtime_ns: int | None = None) -> None:
+        """A file that is finished at one moment."""
+        staged = self.project.vm / "staged"
+        staged.write_bytes(data)
+        if mtime_ns is not None:
+            os.utime(staged, ns=(mtime_ns, mtime_ns))
+        target = self.there / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staged, target)
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return (self.here / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def wait(self, path: str, data: bytes, timeout_s: float = 30) -> None:
+        self.until(lambda: self.read(path) == data, f"{path} comes home", timeout_s)
+
+    def until(self, look: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+        self.project.log.wait(look, what, timeout_s)
+
+    def pull(self, timeout_s: float = 30) -> tuple[int, int]:
+        done = self.project.session.pulls.pull().result(timeout_s)
+        return done.files, done.bytes
+
+    def info(self) -> PullInfo:
+        [info] = self.project.session.status().pulls
+        return info
+
+    def files(self) -> set[str]:
+        """All that is here, parts too."""
+        return {
+            path.relative_to(self.here).as_posix()
+            for path in self.here.rglob("*")
+            if path.is_file()
+        }
+
+    def pulled(self) -> list[str]:
+        events = list(self.project.log.events)
+        return [one.path for one in events if isinstance(one, FilePulled)]
+
+    def parts(self) -> list[Path]:
+        return list((self.here / STATE_DIR).glob("*.part"))
