@@ -56,6 +56,14 @@ class ConflictBook:
             )
         return self._open[path]
 
+    def drop_outdated(self, path: str, held: str) -> bool:
+        """Ends the conflict if the VM's version is another one by now."""
+        shown = self._open.get(path)
+        if shown is None or shown.remote_hash == held:
+            return False
+        self.drop(path)
+        return True
+
     def reload(self) -> None:
         self._open = self._store.conflicts()
         self._changed()
@@ -96,12 +104,16 @@ class ConflictBook:
         """Ends conflicts whose file here has become equal to the VM's version; the
         next put finds them so."""
         for conflict in list(self):
-            try:
-                content = tree.read(self._root, conflict.path)
-            except (OSError, tree.Unstable):
-                continue
-            if hashing.of_bytes(content.data) == conflict.remote_hash:
+            if self.is_here(conflict.path, conflict.remote_hash):
                 self.drop(conflict.path)
+
+    def is_here(self, path: str, version: str | None) -> bool:
+        """Whether the file here has become that version."""
+        try:
+            content = tree.read(self._root, path)
+        except (OSError, tree.Unstable):
+            return False
+        return hashing.of_bytes(content.data) == version
 
     def drop(self, path: str) -> None:
         self._open.pop(path, None)

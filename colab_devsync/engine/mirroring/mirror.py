@@ -165,15 +165,19 @@ class Mirror:
 
     def _apply_remote(self, path: str, held: str, torn: bool) -> None:
         known = self.store.known.get(path)
-        if known is None or path in self.dispatch or path in self.conflicts:
+        if known is None or path in self.dispatch or held == known.hash:
             return
-        if held == known.hash:
+        if path in self.conflicts:
+            if self.conflicts.drop_outdated(path, held):
+                self.touched(path)  # the next put finds out how it stands now
             return
         if held in ("", "folder"):
             self.store.acknowledge([], [path])  # gone there: it is sent again
             self.touched(path)
         elif held in self.store.sent.get(path, ()) or torn:
             self.insist(path, held)
+        elif self.conflicts.is_here(path, held):
+            self.touched(path)  # both sides changed alike
         else:
             self.conflicts.add(path, known.hash, held, self.uplink)
 
