@@ -19,7 +19,7 @@ from .bridge import in_thread, settle
 from .server import DevsyncServer
 
 _MOST = 200
-_VM_S = 0.8
+_VM_S = 2.0
 _NO_KEYS = {"authorized_keys", "config", "known_hosts", "environment", "rc"}
 
 

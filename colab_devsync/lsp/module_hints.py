@@ -79,6 +79,8 @@ class ModuleHints:
         project = self._ls.folders.known(root)
         if project is None or project.session.status().link != "online":
             return
+        if next(self._texts(root), None) is None:
+            return
         if root in self._busy:
             self._again.add(root)
             return

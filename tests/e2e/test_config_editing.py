@@ -10,7 +10,8 @@ import pytest
 
 from tests.e2e.place import SANDBOX, Place
 from tests.e2e.projects import write_config
-from tests.e2e.wire_client import Editor
+from tests.e2e.wire_client import TIMEOUT_S, Editor
+from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
 
 OFFLINE = {"autoConnect": False}
@@ -184,6 +185,29 @@ def test_a_missing_script_is_warned_about_and_created(
         heard = len(editor.said)
         editor.save(project / "new.py", "print('new')\n")
         editor.diagnostics(config, lambda found: not found, start=heard)
+
+
+@pytest.mark.openssh
+def test_a_vm_that_hangs_holds_nobody_up(
+    place: Place, tmp_path: Path, remote: Remote, proxy: ChaosProxy
+) -> None:
+    here = tmp_path / "segmentation"
+    here.mkdir()
+    config = write_config(here, remote, port=proxy.port)
+    script = here / "train.py"
+    script.write_text("import numpy_is_gone\n")
+    with place.editor() as editor:
+        editor.initialize(here, options=OFFLINE)
+        assert editor.job("connect")["state"] == "done"
+        text = f'{config.read_text()}[[pull]]\nremote = "'
+        editor.open(config, text)
+        proxy.freeze()
+        editor.open(script, script.read_text(), "python")  # asks the VM, too
+        params = editor.at(config, text.count("\n"), len('remote = "'))
+        asked = editor.start_request("textDocument/completion", params)
+        assert editor.request("textDocument/hover", editor.at(config, 0, 2))
+        assert "Run train.py on Colab" in editor.actions(script, 0)
+        assert asked.result(TIMEOUT_S)["items"] == []
 
 
 def test_names_that_are_no_files_do_no_harm(
