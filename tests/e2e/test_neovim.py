@@ -79,20 +79,29 @@ def test_saving_running_and_being_told_what_is_wrong(
 def test_the_configuration_for_nvim_dap_stops_at_a_breakpoint(
     place: Place, here: Path, remote: Remote
 ) -> None:
-    with start(place, here, remote, "dap") as editor:
-        found = editor.finish()["dap"]
-    adapter: dict[str, Any] = found["adapter"]
+    with start(place, here, remote, "dap,online,debug") as editor:
+        found = editor.finish()
+    program = str(here / "train.py")
+    attached = found["debug"]
+    assert (attached["type"], attached["request"]) == ("colab-devsync", "attach")
+    with DapClient(attached) as client:
+        assert stops(client, program) == (program, 5, "fail")
+
+    adapter: dict[str, Any] = found["dap"]["adapter"]
     assert adapter["type"] == "executable"
     argv = [adapter["command"], *adapter["args"]]
-    program = str(here / "train.py")
-    arguments = {**found["configuration"], "program": program, "cwd": str(here)}
+    launched = {**found["dap"]["configuration"], "program": program, "cwd": str(here)}
     with StdioServer(argv, place.env, Path("/")) as server:
-        arguments["connect"] = {"host": "127.0.0.1", "port": server.port}
-        with DapClient(arguments) as client:
-            client.attach({program: [5]})
-            stop = client.wait_stop()
-            assert (stop.path, stop.line, stop.function) == (program, 5, "fail")
-            client.disconnect(terminate=True)
+        launched["connect"] = {"host": "127.0.0.1", "port": server.port}
+        with DapClient(launched) as client:
+            assert stops(client, program) == (program, 5, "fail")
+
+
+def stops(client: DapClient, program: str) -> tuple[str, int, str]:
+    client.attach({program: [5]})
+    stop = client.wait_stop()
+    client.disconnect(terminate=True)
+    return stop.path, stop.line, stop.function
 
 
 def test_two_editors_share_one_connection_and_each_save_goes_out_once(

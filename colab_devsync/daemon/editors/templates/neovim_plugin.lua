@@ -69,9 +69,25 @@ vim.lsp.handlers["colabDevsync/status"] = function(_, params)
   vim.g.colab_devsync = params
 end
 
+-- A program waits for a debugger: nvim-dap attaches, where it is installed.
+local function attach(configuration)
+  local there, dap = pcall(require, "dap")
+  if there then
+    dap.run(vim.tbl_extend("force", configuration, { type = "colab-devsync" }))
+  else
+    local connect = configuration.connect
+    notify(("a debugger can attach to %s:%d"):format(connect.host, connect.port))
+  end
+end
+
 vim.lsp.handlers["colabDevsync/job"] = function(_, params)
-  if params.state == "done" and params.result and params.result.url then
-    vim.ui.open(params.result.url)
+  local result = params.state == "done" and params.result or {}
+  if result.url then
+    vim.ui.open(result.url)
+  elseif result.configuration then
+    attach(result.configuration)
+  elseif params.error then
+    notify(params.error.message .. " " .. params.error.hint, vim.log.levels.ERROR)
   end
 end
 

@@ -5,4 +5,5 @@ return {
   filetypes = { "python", "toml" },
   root_markers = { ".colabremote.toml" },
   workspace_required = true,
+  init_options = { showsOutput = true }, -- plugin/colab_devsync.lua does
 }
