@@ -15,6 +15,7 @@ from .report import Failure, Result, line, write
 from .rows import (
     Effort,
     Row,
+    connecting,
     daemon_costs,
     forwards,
     large_file,
@@ -32,6 +33,9 @@ ROWS = (
     Row("save", saves.one_save),
     Row("burst", saves.burst),
     Row("other-tool", saves.other_tool),
+    Row("connect", connecting.direct),
+    Row("connect-colab", connecting.over_colab),
+    Row("connect-relay", connecting.over_relay),
     Row("no-change", whole_tree.no_change),
     Row("initial", whole_tree.initial),
     Row("large-file", large_file.one_line, at=(0, 50)),

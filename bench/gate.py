@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .report import Result
-from .rows import Effort, Measure, large_file, saves, whole_tree
+from .rows import Effort, Measure, connecting, large_file, saves, whole_tree
 from .world import World
 
 NEAR_MS, FAR_MS = 50, 250
@@ -31,6 +31,9 @@ BOUNDS = (
     Bound(saves.burst, 1.25),
     Bound(saves.other_tool, 1.15),
     Bound(whole_tree.no_change, 2.15),
+    Bound(connecting.direct, 8.0),
+    Bound(connecting.over_colab, 8.6),
+    Bound(connecting.over_relay, 14.0),
 )
 
 

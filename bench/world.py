@@ -73,7 +73,7 @@ class World:
         known = self.folder / "known_hosts"
         public = self.sshd.host_key.with_suffix(".pub").read_text().split()
         known.write_text(f"[127.0.0.1]:{self.proxy.port} {public[0]} {public[1]}\n")
-        root = self._new("other")
+        root = self.new("other")
         root.mkdir()
         return Target(
             host="127.0.0.1",
@@ -84,18 +84,15 @@ class World:
             root=root,
         )
 
-    def project(self) -> Project:
-        """A new, empty project whose configuration points at the proxy."""
-        project = Project(self._new("project"), self._new("remote"))
+    def project(self, link: str = "") -> Project:
+        """A new, empty project that goes through the proxy, or as `link` says."""
+        project = Project(self.new("project"), self.new("remote"))
         project.root.mkdir()
         (project.root / ".colabremote.toml").write_text(
             f"""name = "bench"
 [link]
-provider = "direct"
-host = "127.0.0.1"
-port = {self.proxy.port}
+{link or self._direct()}
 user = "{self.sshd.user}"
-identity_file = "{self.sshd.identity_file}"
 host_key = "{self.sshd.fingerprint}"
 [remote]
 root = "{project.remote}"
@@ -105,6 +102,12 @@ max_file_size = "200MB"
 """
         )
         return project
+
+    def _direct(self) -> str:
+        key = f'identity_file = "{self.sshd.identity_file}"'
+        return (
+            f'provider = "direct"\nhost = "127.0.0.1"\nport = {self.proxy.port}\n{key}'
+        )
 
     @contextmanager
     def client(self, project: Project) -> Iterator[LspClient]:
@@ -154,17 +157,21 @@ max_file_size = "200MB"
             check=False,
         )
 
-    def _new(self, kind: str) -> Path:
+    def new(self, kind: str) -> Path:
+        """A path that is not used yet."""
         self._count += 1
         return self.folder / f"{kind}{self._count}"
 
     def _environment(self) -> dict[str, str]:
-        home = self.folder / "home"
+        home = self.home = self.folder / "home"
+        self.colab = self.folder / "colab"  # a stand-in for Colab's files, if there is
         folders = {"HOME": home}
         for kind in ("RUNTIME", "STATE", "CACHE"):
             folders[f"COLAB_DEVSYNC_{kind}_DIR"] = home / kind.lower()
         for folder in folders.values():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ours = {name: str(path) for name, path in folders.items()}
+        ours["COLAB_DEVSYNC_COLAB_SESSIONS"] = str(self.colab / "sessions.json")
+        ours["SSL_CERT_FILE"] = str(self.colab / "cert.pem")
         # A daemon that dies of a signal says where, in its crash log.
         return {**os.environ, **ours, "PYTHONFAULTHANDLER": "1"}

@@ -153,12 +153,15 @@ class Session:
         check: bool = False,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        since: float | None = None,
     ) -> Future[SyncResult]:
-        """Connects if needed, compares everything, sends, waits for all answers.
+        """Connects if needed, compares everything, sends, waits for all answers. What
+        was compared after `since` (monotonic; None = now) is not compared again.
         UnsafePlan when deletions were not confirmed, NotFlushed when files failed."""
+        asked = time.monotonic() if since is None else since
 
         def work(future: Future[SyncResult]) -> None:
-            self._files.begin(SyncJob(future, check, progress, cancel))
+            self._files.begin(SyncJob(future, check, progress, cancel, asked))
 
         return self._loop.submit(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,13 +31,18 @@ async def connect_and_mirror(
     project: Project, job: Job, endpoint: str | None = None
 ) -> Status:
     """For editors: the same progress bar shows the first mirror as well."""
+    began = time.monotonic()
     await connect(project, job, endpoint)
-    await sync(project, job)
+    await sync(project, job, since=began)  # being online began with a comparison
     return project.session.status()
 
 
-async def sync(project: Project, job: Job, *, check: bool = False) -> dict[str, Any]:
-    future = project.session.sync(check=check, progress=job.report, cancel=job.cancel)
+async def sync(
+    project: Project, job: Job, *, check: bool = False, since: float | None = None
+) -> dict[str, Any]:
+    future = project.session.sync(
+        check=check, progress=job.report, cancel=job.cancel, since=since
+    )
     done = await settle(future, job.cancel)
     result = asdict(done)
     if not check:

@@ -28,6 +28,7 @@ from .sync_job import SyncJob, Syncs
 from .watcher import Watcher
 
 _TREE_PAUSE_S = 1.0
+_GREETING_S = 2.0  # so long its digest is the present
 
 
 class Owner(Protocol):
@@ -60,6 +61,7 @@ class Files:
         self._surveyed: Config | None = None  # the survey that runs follows this one
         self._watcher: Watcher | None = None
         self._is_new_vm = False
+        self._greeting = (0.0, "")  # when the VM last greeted, and its digest then
         self.mirror: Mirror | None = None  # from the first connect on
         self.syncs = Syncs(loop)
         self.watch_problem: Problem | None = None
@@ -88,6 +90,7 @@ class Files:
             uplink.bulk.open()  # while the survey runs
         mirror.attach(uplink)
         mirror.retry_refused()
+        self._greeting = (time.monotonic(), hello.digest)
         self._surveyor.start()
         self._start_watcher()
 
@@ -218,6 +221,7 @@ class Files:
         self._surveyed = self._reach.config
         mirror, uplink = self._open_mirror(), self._reach.uplink
         is_new, self._is_new_vm = self._is_new_vm, False
+        (since, held), self._greeting = self._greeting, (0.0, "")
         return survey.Brief(
             root=self._root,
             config=self._reach.config,
@@ -226,6 +230,7 @@ class Files:
             client=uplink.client if uplink else None,
             is_new_vm=is_new,
             is_fresh_root=uplink is None or uplink.hello.fresh,
+            greeting=held if time.monotonic() - since < _GREETING_S else "",
         )
 
     def _apply_early(self, changed: survey.Changed) -> None:

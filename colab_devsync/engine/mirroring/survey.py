@@ -40,6 +40,7 @@ class Brief:
     client: AgentClient | None  # None: offline, only the local half
     is_new_vm: bool = False
     is_fresh_root: bool = False
+    greeting: str = ""  # the digest that the VM's agent has just greeted with
 
 
 @dataclass
@@ -159,7 +160,9 @@ def _is_ignored(rules: IgnoreRules, path: str) -> bool:
 def _ask_check(brief: Brief) -> Callable[[], Reply] | None:
     """Sends the question at once; the result waits for the answer."""
     client = brief.client
-    if client is None or brief.is_new_vm:
+    digest = hashing.as_text(brief.digest)
+    # Its greeting comes of the same look at all files: no need to ask again.
+    if client is None or brief.is_new_vm or brief.greeting == digest:
         return None
     answered = threading.Event()
     replies: list[Reply] = []
@@ -168,7 +171,6 @@ def _ask_check(brief: Brief) -> Callable[[], Reply] | None:
         replies.append(reply)
         answered.set()
 
-    digest = hashing.as_text(brief.digest)
     client.send({"op": "check", "digest": digest}, b"", on_reply)
 
     def wait() -> Reply:

@@ -35,6 +35,7 @@ class Surveyor:
         self._began = 0.0
         self._next: list[Then] = []
         self._audit: Timer | None = None
+        self._last: Findings | None = None  # of a survey that succeeded, without lists
         self.is_blind = False
 
     @property
@@ -44,13 +45,16 @@ class Surveyor:
     def start(self, then: Then | None = None, since: float | None = None) -> None:
         """Compares everything as it is at `since` (monotonic; None = now) or later,
         then runs `then`. A survey that began before gets a successor, because it may
-        have passed already."""
+        have passed already; one that began later, and is over, will do."""
         then = then or _nothing
+        fits = since is not None and since <= self._began
+        if self._running is None and self._last is not None and fits:
+            then(self._last)
+            return
         if self._running is not None:
-            fits = since is not None and since <= self._began
             (self._running if fits else self._next).append(then)
             return
-        self._running = [then]
+        self._running, self._last = [then], None
         self._began = time.monotonic()
         self.stop_audits()
         survey.start(
@@ -61,6 +65,8 @@ class Surveyor:
 
     def _ended(self, found: Findings) -> None:
         waiting, self._running = self._running or [], None
+        if found.failure is None:
+            self._last = Findings(found.rules, {})
         self._apply(found)
         for then in waiting:
             then(found)
