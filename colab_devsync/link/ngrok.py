@@ -64,7 +64,7 @@ class NgrokLink:
 
     def connect(self, ask: Ask, timeout_s: float) -> Connection:
         """VmAbsent: no endpoint of this project. AuthFailed: the API key is refused."""
-        host, port = self.find(timeout_s)
+        host, port = find(self._names, self._api_key_env, timeout_s)
         endpoint = Endpoint(self._user, host, port)
         self._found = endpoint
         with identities(self._identity_file, Path.home()) as keys:
@@ -81,40 +81,42 @@ class NgrokLink:
                 wire, endpoint, trust, keys, ask=ask, timeout_s=timeout_s
             )
 
-    def find(self, timeout_s: float) -> tuple[str, int]:
-        """Where the VM is now. ConfigError, AuthFailed, VmAbsent, ConnectFailed."""
-        key = os.environ.get(self._api_key_env, "").strip()
-        if not key:
-            raise ConfigError(
-                f"the environment variable {self._api_key_env}, which holds the ngrok "
-                "API key, is not set where the daemon was started",
-                "set it (make the key at dashboard.ngrok.com/api-keys; it is not the "
-                "authtoken), then `colab-devsync daemon stop` and connect again",
-            )
-        endpoints = list(_tcp_endpoints(key, timeout_s))
-        for name in self._names:
-            ours = [one for one in endpoints if one.metadata == f"devsync:{name}"]
-            if len(ours) == 1:
-                return ours[0].host, ours[0].port
-            if ours:
-                shown = ", ".join(f"{one.host}:{one.port}" for one in ours)
-                raise ConnectFailed(
-                    f'{len(ours)} ngrok endpoints are marked "devsync:{name}": {shown}',
-                    "stop the tunnel of the VM you do not mean, or give its project "
-                    "another `name`",
-                )
-        others = f" ({len(endpoints)} other TCP endpoints)" if endpoints else ""
-        raise VmAbsent(
-            f'ngrok has no TCP endpoint marked "devsync:{self._names[-1]}"{others}',
-            "run the notebook (`colab-devsync notebook` writes it) with the authtoken "
-            f"of the same account; {FREE}",
-        )
-
     def place(self, path: str) -> str:
         return path
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def find(names: Sequence[str], api_key_env: str, timeout_s: float) -> tuple[str, int]:
+    """Where the VM is now: the first of `names` that an endpoint is marked with.
+    ConfigError, AuthFailed, VmAbsent, ConnectFailed."""
+    key = os.environ.get(api_key_env, "").strip()
+    if not key:
+        raise ConfigError(
+            f"the environment variable {api_key_env}, which holds the ngrok "
+            "API key, is not set where the daemon was started",
+            "set it (make the key at dashboard.ngrok.com/api-keys; it is not the "
+            "authtoken), then `colab-devsync daemon stop` and connect again",
+        )
+    endpoints = list(_tcp_endpoints(key, timeout_s))
+    for name in names:
+        ours = [one for one in endpoints if one.metadata == f"devsync:{name}"]
+        if len(ours) == 1:
+            return ours[0].host, ours[0].port
+        if ours:
+            shown = ", ".join(f"{one.host}:{one.port}" for one in ours)
+            raise ConnectFailed(
+                f'{len(ours)} ngrok endpoints are marked "devsync:{name}": {shown}',
+                "stop the tunnel of the VM you do not mean, or give its project "
+                "another `name`",
+            )
+    others = f" ({len(endpoints)} other TCP endpoints)" if endpoints else ""
+    raise VmAbsent(
+        f'ngrok has no TCP endpoint marked "devsync:{names[-1]}"{others}',
+        "run the notebook (`colab-devsync notebook` writes it) with the authtoken "
+        f"of the same account; {FREE}",
+    )
 
 
 @dataclass(frozen=True)

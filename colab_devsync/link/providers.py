@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,6 +91,7 @@ def _direct(link: LinkConfig, known: Known) -> Link:
 
 
 def _relay(link: LinkConfig, known: Known) -> Link:
+    from .known_hosts import known_keys
     from .relay import RelayLink
     from .ssh import Endpoint
 
@@ -105,9 +106,10 @@ def _relay(link: LinkConfig, known: Known) -> Link:
     inner = link.host or "localhost"
     name = f"{inner}:{link.port} via {relay.machine}"
     vm = Endpoint(link.user, inner, link.port, name)
+    met = known_keys(Path("~/.ssh/known_hosts").expanduser(), host, port)
     return RelayLink(
         relay,
-        known.trust(relay.machine, None),
+        replace(known.trust(relay.machine, None), known=met),
         vm,
         known.trust(vm.machine, link.host_key),
         identity_file=link.identity_file,

@@ -161,6 +161,28 @@ def test_a_relay_that_nobody_vouches_for(behind: Behind, tmp_path: Path) -> None
         )
 
 
+@pytest.mark.parametrize("hashed", [False, True])
+def test_a_relay_that_ssh_knows_is_not_asked_about(
+    behind: Behind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: bool
+) -> None:
+    relay, folder = behind.relay.sshd, tmp_path / "home" / ".ssh"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    known = folder / "known_hosts"
+    key = relay.host_key.with_suffix(".pub").read_text()
+    known.write_text(f"# mine\nother,[127.0.0.1]:{relay.port} {key}")
+    if hashed:
+        command = ["ssh-keygen", "-H", "-f", str(known)]
+        subprocess.run(command, check=True, capture_output=True)
+    stranger = Remote("sshd", behind.remote.login, tmp_path, tmp_path / "state")
+    fields = {"provider": "relay", "relay": behind.relay.login}
+    stranger.connect(**fields).close()
+    wrong = behind.vm.host_key.with_suffix(".pub").read_text()
+    known.write_text(f"[127.0.0.1]:{relay.port} {wrong}")
+    with pytest.raises(HostKeyChanged, match=re.escape(behind.relay.where)):
+        stranger.connect(**fields)
+
+
 def test_another_relay_at_the_same_place(behind: Behind, tmp_path: Path) -> None:
     state = tmp_path / "state"
     pins_of(state).put(None, behind.relay.where, HostKey("ssh-ed25519", "SHA256:x"))
