@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import threading
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Union
 
 assert sys.platform != "win32"  # runs on the VM only
 
@@ -167,6 +167,38 @@ class Deposit:
         os.close(fd)
         return _staged(wanted, name, -1)
 
+    def write(self, wanted: Wanted, blocks: Iterator[bytes]) -> Result:
+        """A file whose content comes bit by bit; what `blocks` raises goes through."""
+        name = self.staging.fresh_name()
+        fd = os.open(name, _TEMPORARY, 0o600, dir_fd=self.staging.fd)
+        try:
+            for block in blocks:
+                write_all(fd, block)
+            self._dress(wanted, fd)
+        except BaseException:
+            self.staging.remove(name)
+            raise
+        finally:
+            os.close(fd)
+        return self._rename_all([_staged(wanted, name, -1)])[0]
+
+    def remove(self, path: str) -> None:
+        """Takes a file away again that we put there. Idempotent."""
+        parts = split(path)
+        with Folders(self._fd) as folders:
+            folder = folders.parent(parts, create=False)
+            if folder is not None and entry_stat(parts[-1], folder) is not None:
+                os.unlink(parts[-1], dir_fd=folder)
+
+    def reading(self, path: str) -> int:
+        """A descriptor of a file below; no link is followed. OSError, UnsafePath."""
+        parts = split(path)
+        with Folders(self._fd) as folders:
+            folder = folders.parent(parts, create=False)
+            if folder is None:
+                raise FileNotFoundError(errno.ENOENT, "no such file", path)
+            return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+
     def _dress(self, wanted: Wanted, fd: int) -> None:
         """Gives a staged file its mode and time."""
         mode = 0o777 if wanted.executable else 0o666
@@ -242,6 +274,42 @@ class Deposit:
             self._drop(wanted.path)
         return result
 
+    # --- archives -----------------------------------------------------------------
+
+    def opened(self, wanted: Wanted, source: str) -> int:
+        """A descriptor of an archive: of its pieces, which must be all here, or, for
+        an empty `source`, of the file at its name."""
+        if not source:
+            return self.reading(wanted.path)
+        arrival = self._arrival(wanted.path, source)
+        pieces: Dict[int, Piece] = dict(arrival.pieces)
+        if not is_whole(pieces, wanted.size) or digest(pieces) != wanted.hash:
+            raise FileNotFoundError(errno.ENOENT, "the archive is not whole")
+        return arrival.take(wanted.size)
+
+    def goes_on(self, wanted: Wanted) -> bool:
+        """Whether this very archive was being unpacked before; from now on it is."""
+        about = ("%s %d %d" % (wanted.hash, wanted.size, wanted.mtime_ns)).encode()
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        fd = os.open(_note_name(wanted.path), flags, 0o600, dir_fd=self.staging.fd)
+        try:
+            if os.read(fd, 1024) == about:
+                return True
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, about, 0)
+            return False
+        finally:
+            os.close(fd)
+
+    def unpacked(self, wanted: Wanted) -> None:
+        """To the end."""
+        self.staging.remove(_note_name(wanted.path))
+
+    def drop(self, path: str) -> None:
+        """Forgets what has arrived of a file. Idempotent."""
+        self._drop(path)
+        self.unpacked(Wanted(path, wire.FILE, "", 0, None, 0))
+
     def _arrival(self, path: str, source: str) -> Arrival:
         name = part_name("/".join(split(path)))
         folder = self.staging.fd
@@ -285,6 +353,10 @@ class Wish(NamedTuple):
             and now.st_mtime_ns == self.mtime_ns
             and self.executable in (None, bool(now.st_mode & 0o100))
         )
+
+
+def _note_name(path: str) -> str:
+    return part_name(path) + ".unpacking"
 
 
 def _staged(wanted: Wanted, name: str, fd: int) -> Staged:

@@ -23,6 +23,7 @@ from .deposit import FOLDER, Deposit, Wanted
 from .ownership import Stale
 from .paths import UnsafePath
 from .tree import Tree
+from .unpack import Unpacking
 
 Answer = Tuple[wire.Meta, bytes]
 _MAX_PLACES = 200
@@ -36,6 +37,7 @@ class Pushes:
         self._marker = marker
         self._lock = threading.Lock()
         self._open: Dict[str, Deposit] = {}
+        self._unpackings: Dict[str, Unpacking] = {}
         self._handlers: Mapping[str, Callable[[wire.Frame], Answer]] = {
             "open": self._open_target,
             "look": self._look,
@@ -43,6 +45,8 @@ class Pushes:
             "have": self._have,
             "part": self._part,
             "end": self._end,
+            "unpack": self._unpack,
+            "unpacked": self._unpacked,
             "done": self._done,
         }
 
@@ -147,12 +151,35 @@ class Pushes:
 
     # --- afterwards ---------------------------------------------------------------
 
+    def _unpack(self, frame: wire.Frame) -> Answer:
+        """Begins to unpack; `unpacked` tells how far it is."""
+        deposit, wanted = self._at(frame), _wanted(frame.meta["entry"])
+        key = deposit.base + "\0" + wanted.path
+        with self._lock:
+            running = self._unpackings.get(key)
+            if running is None or running.is_over:
+                source = str(frame.meta["source"])
+                self._unpackings[key] = Unpacking(deposit, wanted, source)
+        return {}, b""
+
+    def _unpacked(self, frame: wire.Frame) -> Answer:
+        found = self._unpackings.get(
+            self._at(frame).base + "\0" + str(frame.meta["path"])
+        )
+        if found is None:
+            raise wire.WireError("nothing is being unpacked there")
+        return found.state(), b""
+
     def _done(self, frame: wire.Frame) -> Answer:
         """Brings everything to the disk; nothing of ours stays in the folder."""
         if frame.meta.get("sync"):
             os.sync()
+        base = str(frame.meta["base"])
         with self._lock:
-            deposit = self._open.pop(str(frame.meta["base"]), None)
+            for key, one in self._unpackings.items():
+                if key.startswith(base + "\0") and not one.is_over:
+                    return {}, b""  # somebody stopped waiting for it: it has its folder
+            deposit = self._open.pop(base, None)
         if deposit is not None:
             deposit.close()
         return {}, b""

@@ -46,7 +46,7 @@ _TOO_OLD = 98
 FLOOR = "3.8"
 
 # Modules of the agent that most connections never need; see `sources_of`.
-LATER = frozenset({"arrivals", "deposit", "pushes"})
+LATER = frozenset({"archives", "arrivals", "deposit", "pushes", "unpack"})
 
 _VERSION = re.compile(r"Python \d+\.\d+")
 _OLD_OPTION = re.compile(r"unknown option:? -I", re.IGNORECASE)

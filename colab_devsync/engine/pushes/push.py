@@ -6,15 +6,15 @@ attempt sends only what is missing, whoever makes it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from ...core.events import OnProgress, Progress
-from ...core.pushing import PushResult, PushSpec, Skipped
+from ...core.events import Progress
+from ...core.pushing import PushResult, Skipped
 from ...errors import LinkLost, PushError, RemoteRefused
 from ...remote.extras import load_extras
 from ..access import Access
@@ -22,22 +22,15 @@ from ..link_watch import LinkWatch
 from ..uplink import Uplink
 from . import pieces
 from .listing import FOLDER, Listing, Source, list_local, look, shown
+from .order import Order
 from .sending import Large, Sending, Tally, about
+from .unpacking import Unpacker, size_unpacked
 
 _CONNECT_S = 60.0
 _LOOK_S = 0.1  # between two looks at progress and cancellation
 _PAGE = 2000  # files asked about in one request
 _BLOCK = 4096  # bytes; a small file takes that much of a disk
 _LONG_S = 900.0  # to bring everything to the VM's disk
-
-
-@dataclass(frozen=True)
-class Order:
-    """What somebody wants pushed, and how they hear of it."""
-
-    spec: PushSpec
-    progress: OnProgress
-    cancel: threading.Event
 
 
 @dataclass(frozen=True)
@@ -62,12 +55,14 @@ class Push:
         self._tally = Tally()
         self._listing = Listing(False)
         self._same: set[str] = set()
+        self._unpacked_size = 0  # bytes at least
+        self._unpacked: dict[str, Any] | None = None
 
     def run(self) -> PushResult:
         """PushError, LinkError, AgentError; CancelledError."""
-        if self._spec.unpack:
-            raise PushError("Unpacking is not there yet.", "Push without it.")
         self._listing = list_local(self._spec.local)
+        if self._spec.unpack:
+            self._unpacked_size = size_unpacked(self._spec.local)
         self._say("connecting")
         uplink = self._access.uplink(_CONNECT_S)
         while True:
@@ -94,7 +89,7 @@ class Push:
             self._tally,
             todo=todo,
             partly=partly,
-            keep_pieces=False,
+            keep_pieces=self._leaves_pieces,
         )
         try:
             sending.start()
@@ -108,17 +103,31 @@ class Push:
                     large.source,
                     dict(large.arrived),
                 )
+        if self._spec.unpack and not self._tally.refused:
+            unpacker = Unpacker(partial(self._ask, uplink), self._order)
+            source = replace(self._listing.sources[0], path=target.path)
+            in_pieces = sending.larges[0] if self._leaves_pieces else None
+            self._unpacked = unpacker.run(target.base, source, in_pieces)
         self._report(sending, "writing to disk")
         self._ask(uplink, "done", base=target.base, sync=True)
         return target
 
     def _open(self, uplink: Uplink) -> Target:
         kind = "folder" if self._listing.is_folder else "file"
-        name = shown(self._spec.local.name)
         found = self._ask(
-            uplink, "open", remote=self._spec.remote, name=name, kind=kind
+            uplink,
+            "open",
+            remote=self._spec.remote,
+            name=shown(self._spec.local.name),
+            kind="inside" if self._spec.unpack else kind,
         )
-        return Target(found["base"], found["path"], found["free"], found["shown"])
+        # An archive that does not stay has no name of its own there.
+        path = self._spec.local.name if self._spec.unpack else found["path"]
+        return Target(found["base"], path, found["free"], found["shown"])
+
+    @property
+    def _leaves_pieces(self) -> bool:
+        return self._spec.unpack and not self._spec.keep_archive
 
     def _compare(
         self, uplink: Uplink, target: Target
@@ -128,7 +137,10 @@ class Push:
         partly: list[Large] = []
         self._same.clear()
         for source, state in self._look(uplink, target):
-            if state == "same":
+            if self._leaves_pieces:
+                self._check_cancel()
+                partly.append(self._large(uplink, target, source))
+            elif state == "same":
                 if source.path not in self._tally.done and source.kind != FOLDER:
                     self._same.add(source.path)
             elif state == "partly":
@@ -186,6 +198,8 @@ class Push:
         needed += sum(
             large.source.size - pieces.total(large.arrived) for large in partly
         )
+        if self._unpacked is None:
+            needed += self._unpacked_size
         if needed > target.free:
             raise RemoteRefused(
                 f"Not enough room on the VM for {self._spec.local}: it needs "
@@ -239,6 +253,7 @@ class Push:
             same=len(self._same),
             replaced=tuple(sorted(tally.replaced)),
             skipped=tuple(self._listing.skipped),
+            unpacked=self._unpacked,
         )
         if failed:
             raise PushError(_listing(failed, result), "Push again when that is solved.")

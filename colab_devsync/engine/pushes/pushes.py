@@ -10,7 +10,8 @@ from ...core.pushing import PushResult, PushSpec
 from ..access import Access
 from ..link_watch import LinkWatch
 from ..reach import Reach
-from .push import Order, Push
+from .order import Order
+from .push import Push
 
 _LOOK_S = 0.2
 
