@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import output, pull
+from . import new_runtime, output, pull
 from .runs import summary
 from .settings import current, global_options
 from .talk import Talk
@@ -24,9 +24,29 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "yellow")}
     is_flag=True,
     help="Ask about the VM's host key anew: it is another machine, and you know why.",
 )
-def connect(endpoint: str | None, forget_host_key: bool) -> None:
-    """Connect to the VM. ENDPOINT may be a pasted `ssh -p 12345 root@host` line."""
+@click.option("--new", is_flag=True, help="Make a new Colab runtime first; asks.")
+@click.option("--gpu", metavar="NAME", help="With --new: T4, L4, G4, A100, H100.")
+@click.option("--tpu", metavar="NAME", help="With --new: v5e1, v6e1.")
+@click.option("--high-mem", is_flag=True, help="With --new: more memory.")
+@click.option("--yes", is_flag=True, help="With --new: do not ask.")
+def connect(
+    endpoint: str | None,
+    *,
+    forget_host_key: bool,
+    new: bool,
+    gpu: str | None,
+    tpu: str | None,
+    high_mem: bool,
+    yes: bool,
+) -> None:
+    """Connect to the VM. ENDPOINT may be a pasted `ssh -p 12345 root@host` line, or
+    the `devsync://…` line that the notebook shows."""
     settings = current()
+    wish = new_runtime.Wish(gpu, tpu, high_mem)
+    if new:
+        new_runtime.make_runtime(settings, wish, is_sure=yes)
+    elif wish.options or yes:
+        raise click.UsageError("--gpu, --tpu, --high-mem and --yes belong to --new.")
     forget = {"forgetHostKey": True} if forget_host_key else {}
     with Talk(settings) as talk:
         status = talk.job("connect", endpoint=endpoint, **forget)
@@ -94,6 +114,7 @@ def _describe(status: dict[str, Any]) -> str:
             ("project", f"{status['name']} ({status['folder']})"),
             ("profile", status.get("profile") or ""),
             ("link", f"{link}{target}{rtt}"),
+            ("sessions", ", ".join(map(_colab, status.get("sessions", ())))),
             ("", ""),
             *_machine(status.get("vm") or {}),
             ("files", f"{status['files']} mirrored, {pending} on the way"),
@@ -120,6 +141,10 @@ def _forward(forward: dict[str, Any]) -> str:
         return f"127.0.0.1:{forward['localPort']} leads to the VM's own SSH server"
     shown = f" ({name})" if name else ""
     return f"{forward['url']} leads to port {forward['remotePort']}{shown}"
+
+
+def _colab(session: dict[str, Any]) -> str:
+    return f"{session['name']} ({session['hardware']})"
 
 
 def _machine(vm: dict[str, Any]) -> list[tuple[str, str]]:

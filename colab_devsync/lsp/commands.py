@@ -15,6 +15,7 @@ from typing import Any
 from pygls.exceptions import JsonRpcInvalidParams
 
 from ..daemon import scaffold
+from ..daemon.colab_sessions import sessions_of
 from ..daemon.projects import find_root
 from . import (
     conflict_commands,
@@ -68,7 +69,9 @@ async def disconnect(ls: DevsyncServer, args: Arguments) -> Answer:
 
 def status(ls: DevsyncServer, args: Arguments) -> Answer:
     project = ls.folders.project(args["folder"])
-    return ls.folders.status(project, project.session.status())
+    body = ls.folders.status(project, project.session.status())
+    sessions = sessions_of(project.root, project.profile)
+    return body if sessions is None else {**body, "sessions": sessions}
 
 
 def sync(ls: DevsyncServer, args: Arguments) -> Answer:
