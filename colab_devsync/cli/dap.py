@@ -24,7 +24,7 @@ from ..core.dap import Message
 from ..daemon import framing
 from ..daemon.client import RemoteFailure
 from ..daemon.projects import find_root
-from ..errors import DevsyncError
+from ..errors import DevsyncError, RunError
 from .settings import Settings, current, global_options
 from .talk import Talk
 
@@ -162,6 +162,8 @@ class Adapter:
         if command == "attach" and "connect" in asked and not wanted:
             return dict(asked)  # a child process, or `debug` was run in a terminal
         program = asked.get("program") if command == "launch" else None
+        if not isinstance(program, str | None):
+            raise RunError(f"'program' can't be {program!r}.", "It is a file's name.")
         if program:
             wanted["file"] = program
         wanted["subProcess"] = protocol.child_sessions(asked, client)
@@ -174,13 +176,13 @@ class Adapter:
                 self._talk = None
 
     def _in_project(self, cwd: str | None, program: str | None) -> Settings:
-        """An editor may start us anywhere: the file says which project it is, unless
-        the folder that the configuration names is in one."""
+        """An editor may start us anywhere: the file says which project it is, else
+        the folder that the configuration names, else where we are."""
         settings = self._settings
-        if settings.project is None and find_root(settings.start) is None:
-            near = cwd or (os.path.dirname(program) if program else "")
-            if os.path.isabs(near):
-                return replace(settings, project=Path(near))
+        near = (os.path.dirname(program) if program else "", cwd or "")
+        for folder in near if settings.project is None else ():
+            if os.path.isabs(folder) and find_root(Path(folder)) is not None:
+                return replace(settings, project=Path(folder))
         return settings
 
     def _started(self, talk: Talk, wanted: dict[str, Any]) -> dict[str, Any]:

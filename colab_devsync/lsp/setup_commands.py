@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..daemon.editors.writing import Step
     from ..daemon.hub import Project
 
-_YES, _NO = "Write", "Leave them alone"
+_YES, _NO = "Write", "No"
 
 
 def setup(ls: DevsyncServer, args: Arguments) -> Answer:

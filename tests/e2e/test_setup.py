@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.place import SANDBOX, Place
+from tests.e2e.test_terminal import Terminal
 from tests.e2e.wire_client import Editor
 
 THEIRS = '{\n  // mine\n  "configurations": []\n}\n'
@@ -77,6 +78,19 @@ def test_a_person_reads_what_was_done_and_what_is_left(
     assert 'type="ShConfigurationType"' in said
     assert "Add Interpreter > On SSH" in said
     assert run.read_text() == "<component/>"
+
+
+def test_a_person_at_a_terminal_is_asked(place: Place, project: Path) -> None:
+    launch = project / ".vscode" / "launch.json"
+    launch.parent.mkdir()
+    launch.write_text(THEIRS)
+    terminal = Terminal(place, project, "setup", "vscode")
+    terminal.read_until(r"(?s)Change these files\?.*launch\.json .*\(Write, No\): $")
+    assert launch.read_text() == THEIRS
+    terminal.type("Write\n")
+    assert terminal.end() == 0, terminal.text
+    assert "// mine" in launch.read_text()
+    assert "colab-devsync" in launch.read_text()
 
 
 @pytest.mark.parametrize(("answer", "state"), [(0, "written"), (1, "skipped")])

@@ -210,6 +210,17 @@ def test_private_files_are_excluded_once_also_below_the_repositorys_root() -> No
     assert "exclude" not in files("pycharm", nowhere)
 
 
+def test_a_profile_stands_in_the_projects_files_only() -> None:
+    known = replace(FACTS, profile="gpu2")
+    (task, *_) = json.loads(files("vscode", known)["tasks.json"].text)["tasks"]
+    assert task["args"] == ["--profile", "gpu2", "run", "${file}"]
+    assert '"--profile", "gpu2", "lsp"' in files("helix", known)["languages.toml"].text
+    for editor in ("neovim", "emacs"):
+        assert [one.text for one in files(editor, known).values()] == [
+            one.text for one in files(editor).values()
+        ]
+
+
 # --- Helix ----------------------------------------------------------------------------
 
 

@@ -55,6 +55,7 @@ def gather(
         ssh_user=user,
         identity_file=os.path.expanduser(identity) if identity else None,
         upload_by=upload_by,
+        profile=profile,
     )
 
 

@@ -37,7 +37,7 @@ def setup(facts: Facts) -> Setup:
 
 
 def _server(facts: Facts) -> str:
-    command, *words = facts.command
+    command, *words = facts.here
     return (
         f"[language-server.{SERVER}]\n"
         f"command = {_value(command)}\n"
@@ -55,7 +55,7 @@ def _language(name: str) -> str:
 
 
 def _debugger(facts: Facts) -> str:
-    command, *words = facts.command
+    command, *words = facts.here
     return (
         "\n[language.debugger]\n"
         f"name = {_value(SERVER)}\n"

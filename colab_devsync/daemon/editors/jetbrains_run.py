@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 
 from .model import Facts, File
@@ -28,7 +29,8 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def _shell(facts: Facts, name: str) -> str:
-    line = shlex.join([*facts.command, name.lower()])
+    join = command_line if sys.platform == "win32" else shlex.join
+    line = join([*facts.here, name.lower()])
     values = {
         "SCRIPT_TEXT": line,
         "INDEPENDENT_SCRIPT_PATH": "true",
@@ -59,7 +61,7 @@ def _debug(facts: Facts) -> str:
     launch = {"type": "colab-devsync", "request": "launch", "name": "Colab: debug"}
     entry = f"$PROJECT_DIR$/{facts.entry}" if facts.entry else ""
     values = {
-        "command": command_line([*facts.command, "dap"]),
+        "command": command_line([*facts.here, "dap"]),
         "connectTimeout": "0",
         "debugMode": "LAUNCH",
         "debugServerWaitStrategy": "TIMEOUT",

@@ -37,6 +37,13 @@ class Facts:
     ssh_user: str
     identity_file: str | None = None  # None: the agent's keys or the usual files
     upload_by: str = "daemon"  # or "pycharm"
+    profile: str | None = None
+
+    @property
+    def here(self) -> list[str]:
+        """`command` for files of the project alone: they name its profile."""
+        chosen = ("--profile", self.profile) if self.profile else ()
+        return [*self.command, *chosen]
 
 
 @dataclass(frozen=True)

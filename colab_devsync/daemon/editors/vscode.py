@@ -43,7 +43,7 @@ def setup(facts: Facts) -> Setup:
 
 
 def _task(facts: Facts, label: str, *arguments: str) -> dict[str, Any]:
-    command, *words = facts.command
+    command, *words = facts.here
     return {
         "label": label,
         "type": "process",

@@ -31,7 +31,7 @@ def setup(facts: Facts) -> Setup:
 
 
 def _settings(facts: Facts) -> dict[str, Any]:
-    command, *words = facts.command
+    command, *words = facts.here
     return {
         "lsp": {"pylsp": {"binary": {"path": command, "arguments": [*words, "lsp"]}}},
         "languages": {"Python": {"language_servers": ["pylsp", "..."]}},
@@ -49,7 +49,7 @@ def _tasks(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _task(facts: Facts, label: str, *arguments: str) -> dict[str, Any]:
-    command, *words = facts.command
+    command, *words = facts.here
     return {
         "label": label,
         "command": command,
