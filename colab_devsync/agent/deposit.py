@@ -25,7 +25,8 @@ from .staging import Staged, Staging, write_all
 from .wire import Result
 
 FOLDER = "d"  # an empty folder
-SAME, NEW, OTHER, PARTLY = "same", "new", "other", "partly"
+SAME, NEW, OTHER = "same", "new", "other"
+PARTLY = "partly"  # prefixes NEW or OTHER: some of it is here
 
 _TEMPORARY = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -40,6 +41,7 @@ class Wanted(NamedTuple):
     executable: Optional[bool]
     mtime_ns: int
     length: int = 0  # of its payload in the frame's data
+    fresh: bool = False  # only if nothing stands there
 
 
 class Deposit:
@@ -109,9 +111,10 @@ class Deposit:
                 raise UnsafePath("%s is a folder on the VM" % wish.path)
             if wish.kind == FOLDER:
                 raise UnsafePath("%s is a file on the VM, not a folder" % wish.path)
+        found = NEW if now is None else OTHER
         if wish.kind == wire.FILE and self._is_partly_here(wish.path):
-            return PARTLY
-        return NEW if now is None else OTHER
+            return PARTLY + " " + found
+        return found
 
     def _is_partly_here(self, path: str) -> bool:
         name = log_name(os.path.join(self._staging_path, part_name(path)))
@@ -230,6 +233,8 @@ class Deposit:
             now = entry_stat(parts[-1], folder)
             if now is not None and stat.S_ISDIR(now.st_mode):
                 raise IsADirectoryError(errno.EISDIR, "a folder", step.entry.path)
+            if now is not None and step.entry.accept:
+                return (wire.CONFLICT, "", "the VM has another file there now")
             self.staging.move(step._replace(folder=folder))
             return (wire.OK, "", "replaced" if now is not None else "")
 
@@ -361,8 +366,8 @@ def _note_name(path: str) -> str:
 
 def _staged(wanted: Wanted, name: str, fd: int) -> Staged:
     """Its folder is looked up at the rename."""
-    entry = wire.Entry(
-        wanted.path, wanted.kind, wanted.hash, wanted.size, wanted.executable, [], 0
-    )
+    accept = [""] if wanted.fresh else []  # empty: whatever stands there
+    facts = (wanted.hash, wanted.size, wanted.executable)
+    entry = wire.Entry(wanted.path, wanted.kind, *facts, accept, 0)
     target = wanted.path.rpartition("/")[2]
     return Staged(entry, -1, target, None, name, fd, wanted.mtime_ns)

@@ -17,29 +17,50 @@ _SHOWN = 5
 
 @click.command()
 @global_options(hidden=True)
-@click.argument("local", type=click.Path(path_type=Path))
-@click.argument("remote")
+@click.argument("local", required=False)
+@click.argument("remote", required=False)
 @click.option("--unpack", is_flag=True, help="LOCAL is a zip or tar: unpack it there.")
 @click.option("--keep-archive", is_flag=True, help="With --unpack: the archive stays.")
-def push(local: Path, remote: str, unpack: bool, keep_archive: bool) -> None:
+@click.option(
+    "--checkpoints",
+    is_flag=True,
+    help="Put the newest pulled files back; LOCAL may name one [[pull]] rule.",
+)
+def push(
+    local: str | None,
+    remote: str | None,
+    unpack: bool,
+    keep_archive: bool,
+    checkpoints: bool,
+) -> None:
     """Send the file or folder LOCAL to REMOTE on the VM.
 
     REMOTE is a path from /, or relative to the project's folder there. As with scp,
     LOCAL goes into REMOTE if that is a folder or ends with "/"; else it gets that name.
     A push that was cut goes on where it was when the same command is given again.
     """
-    settings = current()
+    if checkpoints:
+        if remote or unpack or keep_archive:
+            raise click.UsageError("--checkpoints takes the name of a rule at most.")
+        _run(checkpoints=True, name=local)
+        return
+    if not local or not remote:
+        raise click.UsageError("Name LOCAL and REMOTE, or give --checkpoints.")
     if keep_archive and not unpack:
         raise click.UsageError("--keep-archive goes with --unpack.")
+    _run(
+        local=str(Path(local).absolute()),
+        remote=remote,
+        unpack=unpack,
+        keepArchive=keep_archive,
+    )
+
+
+def _run(**arguments: Any) -> None:
+    settings = current()
     with Bar(settings) as bar, Talk(settings, notified=bar.notified) as talk:
         try:
-            done = talk.job(
-                "push",
-                local=str(local.absolute()),
-                remote=remote,
-                unpack=unpack,
-                keepArchive=keep_archive,
-            )
+            done = talk.job("push", **arguments)
         except KeyboardInterrupt:
             bar.stop()
             output.note(

@@ -35,6 +35,7 @@ from .programs.runs import Runs
 from .programs.tensorboard import Tensorboard
 from .pulls.pulls import Pulls
 from .pushes.pushes import Pushes
+from .pushes.restore import Restore
 from .reach import Reach
 from .teller import Teller
 from .uplink import Uplink
@@ -69,7 +70,8 @@ class Session:
             self.root, self._loop, self._reach, self, emit=emit, ask=ask
         )
         self.access = Access(self._loop, self._reach)
-        self.pushes = Pushes(self.access, self._reach)
+        restore = Restore(self.root, profile, ask)
+        self.pushes = Pushes(self.access, self._reach, restore)
         self.failures = Failures(self, self._loop, emit)
         emit = self.failures.emit
         self.glance = Glance(self._loop, self._reach, emit)
@@ -292,6 +294,7 @@ class Session:
 
     def _compose(self) -> Status:
         status = compose(self.root, self._profile, self._reach, self._files.mirror)
-        problems = (self._files.watch_problem, self.ssh.problem, *self.pulls.problems)
+        ours = (self._files.watch_problem, self.ssh.problem, self.pushes.offer)
+        problems = (*ours, *self.pulls.problems)
         status = with_more(status, problems, self.runs, self.forwards)
         return replace(status, pulls=self.pulls.snapshot)

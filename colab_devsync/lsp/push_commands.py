@@ -9,7 +9,8 @@ from typing import Any
 from pygls import uris
 
 from ..core.pushing import PushSpec
-from .arguments import Key
+from ..daemon.hub import Project
+from .arguments import BadArguments, Key
 from .bridge import settle
 from .command import FOLDER, Answer, Arguments, Command
 from .jobs import Job
@@ -18,6 +19,11 @@ from .server import DevsyncServer
 
 def push(ls: DevsyncServer, args: Arguments) -> Answer:
     project = ls.folders.project(args["folder"])
+    if args["checkpoints"]:
+        return _restore(ls, project, args)
+    for key in ("local", "remote"):
+        if not args[key]:
+            raise BadArguments(f"devsync.push needs the key {key!r}.", "A string.")
     text: str = args["local"]
     local = Path((uris.to_fs_path(text) if "://" in text else text) or text)
     spec = PushSpec(
@@ -36,14 +42,26 @@ def push(ls: DevsyncServer, args: Arguments) -> Answer:
     return ls.jobs.start("devsync.push", f"Pushing {local.name}", operation)
 
 
+def _restore(ls: DevsyncServer, project: Project, args: Arguments) -> Answer:
+    async def operation(job: Job) -> dict[str, Any]:
+        pushed = project.session.pushes.restore(
+            args["name"], progress=job.report, cancel=job.cancel
+        )
+        return (await settle(pushed, job.cancel)).as_json()
+
+    return ls.jobs.start("devsync.push", "Putting checkpoints back", operation)
+
+
 COMMANDS: Mapping[str, Command] = {
     "devsync.push": Command(
         {
             **FOLDER,
-            "local": Key(str, required=True),
-            "remote": Key(str, required=True),
+            "local": Key(str),
+            "remote": Key(str),
             "unpack": Key(bool),
             "keepArchive": Key(bool),
+            "checkpoints": Key(bool),
+            "name": Key(str),
         },
         run=push,
     ),

@@ -109,7 +109,7 @@ def test_pieces_in_any_order_survive_a_kill(
     second = start()
     pusher = Pusher(second, str(tmp_path / "there/data.bin"))
     wish = ["data.bin", wire.FILE, len(CONTENT), TIME_NS, True, ""]
-    assert pusher.at("look", files=[wish]) == {"states": ["partly"]}
+    assert pusher.at("look", files=[wish]) == {"states": ["partly new"]}
     have = pusher.at("have", path="data.bin", source=str(len(CONTENT)))["pieces"]
     assert [at for at, *_ in have] == sorted(order[:6])
     for at, length, found in have:
@@ -142,6 +142,18 @@ def test_another_size_begins_anew(agent: Driven, root: Path) -> None:
     pusher.send("data.bin", shorter, offsets_of(shorter))
     assert pusher.end("data.bin", shorter) == (wire.OK, "")
     assert tree_of(root)["data.bin"] == shorter
+
+
+def test_what_must_be_new_never_replaces_anything(agent: Driven, root: Path) -> None:
+    pusher = Pusher(agent, "data.bin")
+    (root / "data.bin").write_bytes(b"theirs")
+    pusher.send("data.bin", CONTENT, offsets_of(CONTENT))
+    wish = ["data.bin", wire.FILE, len(CONTENT), TIME_NS, True, ""]
+    assert pusher.at("look", files=[wish]) == {"states": ["partly other"]}
+    entry = [*entry_of("data.bin", CONTENT, digest_of(CONTENT)), 0, True]
+    reply = pusher.at("end", entry=entry, source=str(len(CONTENT)))
+    assert reply["results"][0][0] == wire.CONFLICT
+    assert (root / "data.bin").read_bytes() == b"theirs"
 
 
 @pytest.mark.few

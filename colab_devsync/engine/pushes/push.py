@@ -7,7 +7,7 @@ attempt sends only what is missing, whoever makes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +30,7 @@ _CONNECT_S = 60.0
 _LOOK_S = 0.1  # between two looks at progress and cancellation
 _PAGE = 2000  # files asked about in one request
 _BLOCK = 4096  # bytes; a small file takes that much of a disk
+_OTHERS = ("other", "partly other")  # something else stands there
 _LONG_S = 900.0  # to bring everything to the VM's disk
 
 
@@ -46,21 +47,35 @@ class Target:
 class Push:
     """`run` once."""
 
-    def __init__(self, order: Order, access: Access, watch: LinkWatch) -> None:
+    def __init__(
+        self,
+        order: Order,
+        access: Access,
+        watch: LinkWatch,
+        *,
+        listing: Listing | None = None,
+        may_replace: Callable[[Sequence[str]], bool] | None = None,
+    ) -> None:
+        """`listing`: these files, into the folder `remote`, instead of what stands at
+        `local`. `may_replace` is asked once before other files there are; may block."""
         self._order = order
         self._spec = order.spec
         self._access = access
         self._watch = watch
         self._began = time.monotonic()
         self._tally = Tally()
-        self._listing = Listing(False)
+        self._given = listing
+        self._listing = listing or Listing(False)
+        self._may_replace = may_replace
+        self._answer: bool | None = None
         self._same: set[str] = set()
         self._unpacked_size = 0  # bytes at least
         self._unpacked: dict[str, Any] | None = None
 
     def run(self) -> PushResult:
         """PushError, LinkError, AgentError; CancelledError."""
-        self._listing = list_local(self._spec.local)
+        if self._given is None:
+            self._listing = list_local(self._spec.local)
         if self._spec.unpack:
             self._unpacked_size = size_unpacked(self._spec.local)
         self._say("connecting")
@@ -90,6 +105,7 @@ class Push:
             todo=todo,
             partly=partly,
             keep_pieces=self._leaves_pieces,
+            fresh=self._may_replace is not None and not self._answer,
         )
         try:
             sending.start()
@@ -119,7 +135,7 @@ class Push:
             "open",
             remote=self._spec.remote,
             name=shown(self._spec.local.name),
-            kind="inside" if self._spec.unpack else kind,
+            kind="inside" if self._spec.unpack or self._given else kind,
         )
         # An archive that does not stay has no name of its own there.
         path = self._spec.local.name if self._spec.unpack else found["path"]
@@ -136,20 +152,37 @@ class Push:
         todo: list[Source] = []
         partly: list[Large] = []
         self._same.clear()
-        for source, state in self._look(uplink, target):
+        looked = list(self._look(uplink, target))
+        kept = self._kept([one.path for one, state in looked if state in _OTHERS])
+        for source, state in looked:
             if self._leaves_pieces:
-                self._check_cancel()
                 partly.append(self._large(uplink, target, source))
+            elif source.path in kept:
+                continue
             elif state == "same":
                 if source.path not in self._tally.done and source.kind != FOLDER:
                     self._same.add(source.path)
-            elif state == "partly":
+            elif state.startswith("partly "):
                 partly.append(self._large(uplink, target, source))
             elif state in ("new", "other"):
                 todo.append(source)
             elif source.path not in self._tally.done:
                 self._note_refused(source, state)
         return todo, partly
+
+    def _kept(self, others: Sequence[str]) -> set[str]:
+        """Those of the VM's files that somebody wants to keep as they are."""
+        others = [path for path in others if path not in self._tally.done]
+        if self._may_replace is None or not others:
+            return set()
+        if self._answer is None:
+            self._answer = self._may_replace([shown(path) for path in others])
+        if self._answer:
+            return set()
+        self._listing.skipped = [
+            Skipped(shown(path), "the VM has another file there") for path in others
+        ]
+        return set(others)
 
     def _look(self, uplink: Uplink, target: Target) -> Iterator[tuple[Source, str]]:
         sources = self._listing.sources

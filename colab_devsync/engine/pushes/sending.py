@@ -69,13 +69,16 @@ class Sending:
         todo: Sequence[Source],
         partly: Sequence[Large],
         keep_pieces: bool,
+        fresh: bool = False,
     ) -> None:
         """`todo`: files of which nothing is there; `partly`: something is.
-        `keep_pieces`: all travel in pieces, and the VM does not put them together."""
+        `keep_pieces`: all travel in pieces, and the VM does not put them together.
+        `fresh`: nothing that stands there is replaced."""
         self._bulk = bulk
         self._base = base
         self._tally = tally
         self._keep_pieces = keep_pieces
+        self._fresh = fresh
         self._todo = deque(todo)
         self._open: deque[Large] = deque()
         self._whole: deque[Large] = deque()
@@ -200,7 +203,7 @@ class Sending:
                     continue
                 sources.append(now)
                 payloads.append(data)
-                entries.append(_entry(now, _hash(now, data), len(data)))
+                entries.append(self._entry(now, _hash(now, data), len(data)))
         payload = b"".join(payloads)
         meta = self._meta("put", entries=entries)
 
@@ -298,7 +301,7 @@ class Sending:
                 self._landed()
             return
         source = large.source
-        entry = _entry(source, pieces.digest(large.arrived), 0)
+        entry = self._entry(source, pieces.digest(large.arrived), 0)
         meta = self._meta("end", entry=entry, source=about(source))
         lane.send(meta, b"", lambda reply: self._ended(large, reply))
 
@@ -339,6 +342,11 @@ class Sending:
             self._tally.refused.append(Skipped(shown(large.source.path), reason))
             self._landed()
 
+    def _entry(self, source: Source, content_hash: str, length: int) -> list[Any]:
+        """As agent/deposit.py has it."""
+        facts = (source.size, source.executable, source.mtime_ns, length)
+        return [source.path, source.kind, content_hash, *facts, self._fresh]
+
     def _meta(self, do: str, **fields: Any) -> Meta:
         return {"op": "push", "do": do, "base": self._base, **fields}
 
@@ -363,18 +371,6 @@ def about(source: Source) -> str:
     """What arrives of a file is of use for any version of the same size: each piece is
     compared before it is relied on."""
     return str(source.size)
-
-
-def _entry(source: Source, content_hash: str, length: int) -> list[Any]:
-    return [
-        source.path,
-        source.kind,
-        content_hash,
-        source.size,
-        source.executable,
-        source.mtime_ns,
-        length,
-    ]
 
 
 def _hash(source: Source, data: bytes) -> str:
