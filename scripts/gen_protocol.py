@@ -39,22 +39,27 @@ _WIDTH = 110
 def typescript() -> str:
     own = vars(protocol).items()
     constants = [
-        f"export const {name} = {_literal(value)};"
+        f"{name} = {_literal(value)},"
         for name, value in own
         if name.isupper() and isinstance(value, (str, int))
     ]
+    lines = _filled(f"export const {' '.join(constants).rstrip(',')};", ",")
     bodies = [value for _, value in own if is_typeddict(value)]
     here = [one for one in bodies if one.__module__ == protocol.__name__]
-    return "\n".join([_HEAD, *constants, "", *map(_interface, here)]) + "\n"
+    return "\n".join([_HEAD, *lines, "", *map(_interface, here)]) + "\n"
 
 
 def _interface(body: Any) -> str:
     head, fields = f"export interface {body.__name__} {{", " ".join(_fields(body))
     if len(one_line := f"{head} {fields} }}") <= _WIDTH:
         return one_line
-    whole = "\0".join(fields.split(" "))  # a line ends only between fields
-    lines = textwrap.wrap(whole.replace(";\0", "; "), _WIDTH)
-    return "\n".join([head, *(f"  {one}" for one in lines), "}"]).replace("\0", " ")
+    return "\n".join([head, *(f"  {one}" for one in _filled(fields, ";")), "}"])
+
+
+def _filled(text: str, end: str) -> list[str]:
+    """Lines that break only after `end`."""
+    whole = text.replace(" ", "\0").replace(f"{end}\0", f"{end} ")
+    return [one.replace("\0", " ") for one in textwrap.wrap(whole, _WIDTH)]
 
 
 def _fields(body: Any) -> Iterator[str]:

@@ -5,9 +5,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 code_server=4.139.1
-
 home=$PWD/.cache/vscode
-stamp=$home/.installed-$code_server
+stamp=$home/.installed-$code_server-2
 PATH=$PWD/.cache/node/bin:$PATH
 export npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
 
@@ -41,7 +40,7 @@ sh scripts/install-node.sh
 rm -rf "$home"
 mkdir -p "$home"
 echo '{"private": true}' >"$home/package.json"
-# Nothing has to be compiled: what is native ships prebuilt.
+# Nothing has to be compiled: what is native ships prebuilt, but for the logger.
 step "npm install code-server" npm --prefix "$home" install --ignore-scripts --no-save \
   "code-server@$code_server"
 code=$home/node_modules/code-server/lib/vscode
@@ -50,4 +49,5 @@ step "npm install in code-server/lib/vscode" \
 step "npm install in code-server/lib/vscode/extensions" \
   npm --prefix "$code/extensions" install --omit=dev --ignore-scripts
 rm -rf "$code/node_modules/@github" "$code/extensions/copilot"
+cp scripts/spdlog.js "$code/node_modules/@vscode/spdlog/index.js"
 touch "$stamp"

@@ -45,6 +45,7 @@ class DebugTarget:
     just_my_code: bool
     subprocesses: bool
     name: str
+    prefer: str  # of [debug]: which of its debug types VS Code should use
     run: str | None = None  # None for a process that is not a run of ours
     wait_s: float | None = None  # what is left to attach; None: no limit
 
@@ -56,6 +57,7 @@ class DebugTarget:
             "pathMappings": [{"localRoot": local_root, "remoteRoot": self.remote_root}],
             "justMyCode": self.just_my_code,
             "subProcess": self.subprocesses,
+            "prefer": self.prefer,
             "waitSeconds": self.wait_s,
         }
         body["configuration"] = self.configuration(local_root)
@@ -95,6 +97,7 @@ def target_behind(
         just_my_code=config.debug.just_my_code,
         subprocesses=with_subprocesses(request, config),
         name=f"{config.name}: {what}",
+        prefer=config.debug.prefer,
         run=run,
         wait_s=None if request.is_attach else request.wait_s,
     )

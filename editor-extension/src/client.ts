@@ -69,11 +69,11 @@ export class Devsync {
     if (!vscode.workspace.isTrusted) {
       return Promise.reject(new Error("Colab DevSync waits until you trust this folder."));
     }
-    const starting = (this.running ??= this.start());
-    starting.catch(() => {
-      if (this.running === starting) this.running = undefined;
+    this.running ??= this.start().catch((error) => {
+      this.running = undefined;
+      throw error;
     });
-    return starting;
+    return this.running;
   }
 
   private async start(): Promise<LanguageClient> {
@@ -82,16 +82,13 @@ export class Devsync {
     // Loading the library is what takes time; it is not part of activation.
     const { LanguageClient, RevealOutputChannelOn, State } = await import("vscode-languageclient/node");
     const settings = vscode.workspace.getConfiguration("colabDevsync");
+    const [autoConnect, profile] = [settings.get("autoConnect"), settings.get("profile") || undefined];
     const executable = { command, args: [...words, "lsp"] };
     const client = new LanguageClient("colabDevsync", "Colab DevSync", executable, {
       documentSelector: SELECTOR,
       outputChannel: this.log,
       revealOutputChannelOn: RevealOutputChannelOn.Never,
-      initializationOptions: {
-        autoConnect: settings.get("autoConnect"),
-        profile: settings.get("profile") || undefined,
-        showsOutput: true,
-      },
+      initializationOptions: { autoConnect, profile, showsOutput: true },
       middleware: {
         executeCommand: (name, args, next) => {
           const ours = this.overrides.get(name);
@@ -111,10 +108,9 @@ async function offerInstall(error: unknown): Promise<string[]> {
   if (!(error instanceof NoServer)) throw error;
   const [install, settings] = ["Install with pip", "Open Settings"];
   const answer = await vscode.window.showErrorMessage(error.message, install, settings);
-  if (answer === install && (await installServer())) return findServer();
-  if (answer === settings) {
-    await vscode.commands.executeCommand("workbench.action.openSettings", "colabDevsync.serverCommand");
-  }
+  if (answer === install) return installServer().then(findServer);
+  const open = "workbench.action.openSettings";
+  if (answer === settings) await vscode.commands.executeCommand(open, "colabDevsync.serverCommand");
   throw new Told(error.message);
 }
 

@@ -16,15 +16,13 @@ export function conflictCommands(devsync: Devsync, projects: Projects) {
     );
 
   const find = async (target: Target | Node) => {
-    const node = target && "conflict" in target && target.conflict ? target : undefined;
-    const local = node?.conflict ? join(node.folder, node.conflict.path) : fileOf(target)?.fsPath;
-    const found = all();
-    const here = found.find((one) => one.local === local);
-    if (here) return here;
-    if (!found.length) throw new Error("There are no conflicts.");
-    return found.length === 1 && found[0]
-      ? found[0]
-      : chosen(await vscode.window.showQuickPick(found, { title: "Which conflict?" }));
+    const conflict = target && "conflict" in target && target.conflict;
+    const local = conflict ? join(target.folder, conflict.path) : fileOf(target)?.fsPath;
+    const [first, ...more] = all();
+    if (!first) throw new Error("There are no conflicts.");
+    const here = [first, ...more].find((one) => one.local === local);
+    if (here || !more.length) return here ?? first;
+    return chosen(await vscode.window.showQuickPick([first, ...more], { title: "Which conflict?" }));
   };
 
   /** The VM's version on the left, mine on the right, where it can be edited. */
@@ -58,12 +56,10 @@ export function conflictCommands(devsync: Devsync, projects: Projects) {
     keepRemote: (_: string, target: Target) => keep(target, "remote"),
     resolve: async (_: string, target: Target) => {
       await show(target);
-      const choices: { label: string; version: Keep }[] = [
-        { label: "Keep My Version", version: "local" },
-        { label: "Take the VM's Version", version: "remote" },
-      ];
+      const [mine, theirs] = ["Keep My Version", "Take the VM's Version"];
       const options = { title: "Which version stays?", ignoreFocusOut: true };
-      await keep(target, chosen(await vscode.window.showQuickPick(choices, options)).version);
+      const picked = chosen(await vscode.window.showQuickPick([mine, theirs], options));
+      await keep(target, picked === mine ? "local" : "remote");
     },
   };
 }

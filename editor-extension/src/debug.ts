@@ -3,18 +3,14 @@
 // that Stop ends the program and Restart starts another one; debugpy is told `attach`.
 
 import * as vscode from "vscode";
-import type { Devsync } from "./client.ts";
+import type { Arguments, Devsync } from "./client.ts";
 import type { DebugTarget } from "./model.ts";
 import type { Projects } from "./projects.ts";
 
 export const TYPE = "colab-devsync";
 const CURRENT_FILE = { type: TYPE, request: "launch", name: "Colab VM: Current File", program: "${file}" };
-const STARTS = ["program", "module", "args", "run", "pid"];
 const OPTIONS = ["justMyCode", "subProcess", "redirectOutput", "showReturnValue"];
-const MICROSOFT = "ms-python.debugpy";
-
 type Config = vscode.DebugConfiguration;
-type Arguments = Record<string, unknown>;
 
 export class Debugging {
   private readonly targets = new Map<string, DebugTarget>();
@@ -23,7 +19,7 @@ export class Debugging {
   constructor(
     private readonly devsync: Devsync,
     private readonly projects: Projects,
-    private readonly runWithout: (folder: string, args: Arguments) => Promise<void>,
+    private readonly runWithout: (args: Arguments) => Promise<void>,
   ) {}
 
   register(): vscode.Disposable[] {
@@ -45,8 +41,6 @@ export class Debugging {
     await vscode.debug.startDebugging(folder, { type: TYPE, request: "launch", name: "Colab VM", ...config });
   }
 
-  // --- configurations ---------------------------------------------------------------
-
   resolveDebugConfiguration(_: unknown, config: Config): Config | undefined {
     const isPython = vscode.window.activeTextEditor?.document.languageId === "python";
     return config.type ? config : isPython ? { ...CURRENT_FILE } : undefined;
@@ -60,10 +54,10 @@ export class Debugging {
     if (config.connect) return config; // a child, or a port that is known
     config.folder ??= await this.folder(at, config);
     if (config.noDebug) {
-      await this.runWithout(config.folder, withFile(config));
+      await this.runWithout(argumentsOf(config));
       return undefined;
     }
-    if (!vscode.extensions.getExtension(MICROSOFT)) return config;
+    if (!vscode.extensions.getExtension("ms-python.debugpy")) return config;
     const target = await this.target(config, token);
     if (target.prefer === "debugpy") {
       const theirs = { ...target.configuration, ...pick(config, OPTIONS), name: config.name };
@@ -75,8 +69,7 @@ export class Debugging {
     return config;
   }
 
-  // --- sessions: once more for every restart ----------------------------------------
-
+  /** Once more for every restart. */
   async createDebugAdapterDescriptor(session: vscode.DebugSession) {
     const { configuration } = session;
     if (configuration.connect) return server(configuration.connect);
@@ -104,7 +97,7 @@ export class Debugging {
   }
 
   private target(config: Config, token?: vscode.CancellationToken): Promise<DebugTarget> {
-    return this.devsync.job("debug", { folder: config.folder, ...withFile(config) }, token);
+    return this.devsync.job("debug", argumentsOf(config), token);
   }
 }
 
@@ -118,9 +111,9 @@ function pick(config: Config, names: string[]): Arguments {
 }
 
 /** What is started, as the server's commands take it. */
-function withFile(config: Config): Arguments {
-  const { program, ...rest } = pick(config, STARTS);
-  return program ? { ...rest, file: program } : rest;
+function argumentsOf(config: Config): Arguments {
+  const { program: file, ...rest } = pick(config, ["folder", "program", "module", "args", "run", "pid"]);
+  return file ? { ...rest, file } : rest;
 }
 
 /** debugpy before 1.8 announces child processes by an event of its own; later ones ask

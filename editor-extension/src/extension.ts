@@ -6,15 +6,13 @@ import { Devsync, guarded, type Arguments } from "./client.ts";
 import { conflictCommands } from "./conflicts.ts";
 import { Debugging, TYPE } from "./debug.ts";
 import { Outputs } from "./output.ts";
-import { portCommands, Tasks, terminalProfile } from "./ports.ts";
+import { portCommands, tasks, terminalProfile } from "./ports.ts";
 import { Projects, type Target } from "./projects.ts";
 import { runCommands, starter } from "./runs.ts";
 import { installServer } from "./server.ts";
 import { setupCommands } from "./setup.ts";
 import { createStatusBar } from "./statusBar.ts";
 import { createTree } from "./tree.ts";
-
-type InFolder = (folder: string, target: Target) => unknown;
 
 export function activate(context: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel("Colab DevSync", { log: true });
@@ -31,8 +29,8 @@ export function activate(context: vscode.ExtensionContext): void {
     ...setupCommands(devsync, projects),
   };
   for (const [name, work] of Object.entries(inFolder)) {
-    const command = async (target: Target) => (work as InFolder)(await projects.folder(target), target);
-    context.subscriptions.push(register(name, command));
+    const inIt = work as (folder: string, target: Target) => unknown;
+    context.subscriptions.push(register(name, async (target) => inIt(await projects.folder(target), target)));
   }
   for (const [name, work] of Object.entries(ownCommands(devsync))) {
     context.subscriptions.push(register(name, work));
@@ -45,10 +43,15 @@ export function activate(context: vscode.ExtensionContext): void {
     ...createTree(projects),
     ...outputs.register(),
     ...debugging.register(),
-    vscode.tasks.registerTaskProvider(TYPE, new Tasks()),
-    vscode.window.registerTerminalProfileProvider("colab-devsync.terminal", terminalProfile(devsync, projects)),
+    vscode.tasks.registerTaskProvider(TYPE, tasks),
+    vscode.window.registerTerminalProfileProvider("colab-devsync.terminal", {
+      provideTerminalProfile: () => terminalProfile(devsync, projects),
+    }),
     vscode.workspace.onDidSaveTextDocument((document) => void devsync.saved(document)),
     vscode.workspace.onDidGrantWorkspaceTrust(() => void startIfConfigured(devsync)),
+    vscode.workspace.onDidChangeConfiguration(
+      (event) => event.affectsConfiguration("colabDevsync.serverCommand") && void startIfConfigured(devsync),
+    ),
   );
   void startIfConfigured(devsync);
 }
@@ -56,23 +59,19 @@ export function activate(context: vscode.ExtensionContext): void {
 /** What the server's lenses and actions call: here more than a request belongs to it. */
 function overrideLenses(devsync: Devsync, debugging: Debugging, run: ReturnType<typeof starter>): void {
   const path = (file: string) => (file.includes("://") ? vscode.Uri.parse(file).fsPath : file);
-  const runIt = (args: Arguments) => run((args.folder ?? args.file) as string, args);
   const debugIt = ({ file, ...rest }: Arguments) => {
     const what = file ? { ...rest, program: path(file as string) } : rest;
     return debugging.start(undefined, { name: "Colab VM", ...what });
   };
-  devsync.overrides.set("devsync.run", guarded(devsync.log, runIt));
+  devsync.overrides.set("devsync.run", guarded(devsync.log, run));
   devsync.overrides.set("devsync.debug", guarded(devsync.log, debugIt));
 }
 
 function ownCommands(devsync: Devsync) {
   return {
     logs: () => devsync.log.show(),
-    restart: async () => {
-      await devsync.dispose();
-      await devsync.client();
-    },
-    install: async () => (await installServer()) && devsync.client(),
+    restart: () => devsync.dispose().then(() => devsync.client()),
+    install: () => installServer().then(() => devsync.client()),
   };
 }
 

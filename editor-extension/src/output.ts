@@ -63,17 +63,16 @@ export class Outputs implements vscode.DocumentLinkProvider {
   }
 
   provideDocumentLinks(document: vscode.TextDocument): vscode.DocumentLink[] {
+    const lines = document.getText().split("\n");
     return this.projects.all.flatMap(({ status: { folder, vm } }) =>
-      document
-        .getText()
-        .split("\n")
-        .flatMap((text, number) => (vm && text.includes(vm.root) ? linksIn(text, number, vm.root, folder) : [])),
+      vm ? lines.flatMap((text, number) => linksIn(text, number, vm.root, folder)) : [],
     );
   }
 }
 
 function linksIn(text: string, number: number, root: string, folder: string): vscode.DocumentLink[] {
-  const found = links(text, root).filter(({ path }) => existsSync(join(folder, path)));
+  const inside = text.includes(root) ? links(text, root) : [];
+  const found = inside.filter(({ path }) => existsSync(join(folder, path)));
   return found.map(({ start, length, path, line }) => {
     const range = new vscode.Range(number, start, number, start + length);
     const target = vscode.Uri.file(join(folder, path)).with({ fragment: line ? `L${line}` : "" });

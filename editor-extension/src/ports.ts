@@ -40,13 +40,9 @@ export function portCommands(devsync: Devsync) {
 }
 
 /** The terminal profile "Colab VM". */
-export function terminalProfile(devsync: Devsync, projects: Projects): vscode.TerminalProfileProvider {
-  return {
-    provideTerminalProfile: async () => {
-      const folder = await projects.folder();
-      return new vscode.TerminalProfile(terminal(await devsync.command("shell", { folder })));
-    },
-  };
+export async function terminalProfile(devsync: Devsync, projects: Projects): Promise<vscode.TerminalProfile> {
+  const folder = await projects.folder();
+  return new vscode.TerminalProfile(terminal(await devsync.command("shell", { folder })));
 }
 
 type Shell = { argv: string[]; cwd: string; name: string };
@@ -73,26 +69,17 @@ export function say(text: string): void {
 }
 
 /** The task type: the command line in a terminal, found like the server. */
-export class Tasks implements vscode.TaskProvider {
-  async provideTasks(): Promise<vscode.Task[]> {
-    if (!vscode.workspace.isTrusted) return [];
-    const server = await findServer();
-    const offered = ["run", "sync", "pull", "tensorboard", "doctor"];
-    const definitions = offered.map((command) => ({ type: "colab-devsync", command }));
-    return definitions.map((one) => task(server, one, vscode.TaskScope.Workspace));
-  }
+export const tasks: vscode.TaskProvider = {
+  provideTasks: async () => {
+    const server = vscode.workspace.isTrusted ? await findServer().catch(() => undefined) : undefined;
+    const offered = server ? ["run", "sync", "pull", "tensorboard", "doctor"] : [];
+    return offered.map((command) => task(server, { type: "colab-devsync", command }));
+  },
+  resolveTask: async ({ definition, scope }) => task(await findServer(), definition, scope),
+};
 
-  async resolveTask({ definition, scope }: vscode.Task): Promise<vscode.Task> {
-    return task(await findServer(), definition, scope ?? vscode.TaskScope.Workspace);
-  }
-}
-
-function task(
-  [program = "", ...words]: string[],
-  definition: vscode.TaskDefinition,
-  scope: vscode.WorkspaceFolder | vscode.TaskScope,
-): vscode.Task {
+function task(server: string[] = [], definition: vscode.TaskDefinition, scope?: vscode.Task["scope"]): vscode.Task {
   const own = [definition.command as string, ...((definition.args as string[]) ?? [])];
-  const execution = new vscode.ProcessExecution(program, [...words, ...own]);
-  return new vscode.Task(definition, scope, own.join(" "), "Colab VM", execution);
+  const execution = new vscode.ProcessExecution(server[0] ?? "", [...server.slice(1), ...own]);
+  return new vscode.Task(definition, scope ?? vscode.TaskScope.Workspace, own.join(" "), "Colab VM", execution);
 }

@@ -4,8 +4,8 @@
 import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import type { Devsync } from "./client.ts";
-import type { Conflict, Project, Status } from "./model.ts";
-import { STATUS } from "./protocol.ts";
+import type { Conflict, Project, Pull, Status } from "./model.ts";
+import { PULLS, STATUS, type PullsBody } from "./protocol.ts";
 
 export class Projects {
   private readonly known = new Map<string, Project>();
@@ -15,6 +15,10 @@ export class Projects {
 
   constructor(private readonly devsync: Devsync) {
     devsync.on<Status>(STATUS, (status) => this.update(status));
+    devsync.on<PullsBody>(PULLS, ({ folder, pulls }) => {
+      const project = this.known.get(folder);
+      if (project) this.update({ ...project.status, pulls: pulls as Pull[] });
+    });
     devsync.onStopped(() => {
       for (const project of this.all) project.status = { ...project.status, link: "offline" };
       this.show();
@@ -38,10 +42,12 @@ export class Projects {
   }
 
   update(status: Status): void {
-    const project = { status, conflicts: this.known.get(status.folder)?.conflicts ?? [] };
-    this.known.set(status.folder, project);
+    const old = this.known.get(status.folder);
+    const conflicts = old?.conflicts ?? [];
+    this.known.set(status.folder, { status, conflicts });
     this.show();
-    if (status.conflicts || project.conflicts.length) void this.refreshConflicts(status.folder);
+    const isCurrent = [old?.status.conflicts ?? 0, conflicts.length].every((one) => one === status.conflicts);
+    if (!isCurrent) this.refreshConflicts(status.folder).catch((error) => this.devsync.log.warn(String(error)));
   }
 
   private async refreshConflicts(folder: string): Promise<void> {
@@ -78,8 +84,7 @@ export class Projects {
     const opened = (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => uri.fsPath);
     const [first, ...more] = known.length ? known : opened;
     if (!first) throw new Error("Open the folder of your project first.");
-    const title = "Which project?";
-    return more.length ? chosen(await vscode.window.showQuickPick([first, ...more], { title })) : first;
+    return more.length ? chosen(await vscode.window.showQuickPick([first, ...more])) : first;
   }
 }
 

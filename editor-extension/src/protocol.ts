@@ -1,23 +1,12 @@
 // Generated from colab_devsync/lsp/protocol.py by scripts/gen_docs.py; edit that file.
 // docs/reference/lsp.md explains these messages.
 
-export const CLI_NAME = "colab-devsync-cli";
-export const STATUS = "colabDevsync/status";
-export const MIRRORED = "colabDevsync/mirrored";
-export const JOB = "colabDevsync/job";
-export const OUTPUT = "colabDevsync/output";
-export const RUN = "colabDevsync/run";
-export const PULLS = "colabDevsync/pulls";
-export const PULLED = "colabDevsync/pulled";
-export const WAIT = "colabDevsync/wait";
-export const EXEC = "colabDevsync/exec";
-export const INPUT = "colabDevsync/input";
-export const SIGNAL = "colabDevsync/signal";
-export const RESIZE = "colabDevsync/resize";
-export const DAEMON = "colabDevsync/daemon";
-export const ATTACH = "colabDevsync/attach";
-export const DETACH = "colabDevsync/detach";
-export const FAILED_CODE = -32000;
+export const CLI_NAME = "colab-devsync-cli", STATUS = "colabDevsync/status",
+MIRRORED = "colabDevsync/mirrored", JOB = "colabDevsync/job", OUTPUT = "colabDevsync/output",
+RUN = "colabDevsync/run", PULLS = "colabDevsync/pulls", PULLED = "colabDevsync/pulled",
+WAIT = "colabDevsync/wait", EXEC = "colabDevsync/exec", INPUT = "colabDevsync/input",
+SIGNAL = "colabDevsync/signal", RESIZE = "colabDevsync/resize", DAEMON = "colabDevsync/daemon",
+ATTACH = "colabDevsync/attach", DETACH = "colabDevsync/detach", FAILED_CODE = -32000;
 
 export interface ErrorBody {
   code?: string; message?: string; hint?: string; exitCode?: number; traceback?: string;

@@ -12,10 +12,10 @@ import { runText } from "./text.ts";
 
 /** Starts a program and shows its output; answers when it has started. */
 export function starter(devsync: Devsync, outputs: Outputs) {
-  return async (folder: string, args: Arguments): Promise<void> => {
+  return async (args: Arguments): Promise<void> => {
     await vscode.workspace.saveAll(false);
-    const { run } = await devsync.job<{ run: string }>("run", { ...args, folder });
-    outputs.bring(folder, run);
+    const { run } = await devsync.job<{ run: string }>("run", args);
+    outputs.bring((args.folder ?? args.file) as string, run);
   };
 }
 
@@ -34,8 +34,8 @@ export function runCommands(devsync: Devsync, outputs: Outputs, debugging: Debug
   const attach = async (folder: string, target: Target) =>
     outputs.show(folder, await pick(folder, target, "Show the output of which run?", () => true));
   return {
-    run: (folder: string, target: Target) => start(folder, { file: pythonFile(target).fsPath }),
-    runEntry: (folder: string) => start(folder, {}),
+    run: (folder: string, target: Target) => start({ folder, file: pythonFile(target).fsPath }),
+    runEntry: (folder: string) => start({ folder }),
     debug: (_: string, target: Target) => {
       const file = pythonFile(target);
       return debugging.start(file, { name: `Colab VM: ${basename(file.fsPath)}`, program: file.fsPath });

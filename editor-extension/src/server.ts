@@ -54,18 +54,9 @@ async function interpreter(): Promise<string | undefined> {
   return found?.executable?.uri?.fsPath ?? active.path;
 }
 
-/** In a task's terminal, so that what pip says can be read. True if pip succeeded. */
-export async function installServer(): Promise<boolean> {
-  const python = (await interpreter()) ?? (await which("python3")) ?? "python";
-  const [definition, scope] = [{ type: "colab-devsync", command: "install" }, vscode.TaskScope.Workspace];
-  const pip = new vscode.ProcessExecution(python, ["-m", "pip", "install", "colab-devsync"]);
-  const task = new vscode.Task(definition, scope, "install colab-devsync", "Colab VM", pip);
-  const running = await vscode.tasks.executeTask(task);
-  return new Promise((resolve) => {
-    const heard = vscode.tasks.onDidEndTaskProcess((event) => {
-      if (event.execution !== running) return;
-      heard.dispose();
-      resolve(event.exitCode === 0);
-    });
-  });
+/** Rejects with what pip said. */
+export async function installServer(): Promise<void> {
+  const command = [(await interpreter()) ?? "python3", "-m", "pip", "install", "colab-devsync"];
+  const options = { location: vscode.ProgressLocation.Notification, title: command.join(" ") };
+  await vscode.window.withProgress(options, () => run(command[0] ?? "", command.slice(1)));
 }

@@ -42,8 +42,7 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
     status: async (folder: string) => {
       const status = await devsync.command<Status>("status", { folder });
       projects.update(status);
-      const lines = facts(status).map(([name, value]) => `${name.padEnd(12)}${value}`);
-      print(`${status.name}: ${linkText(status)}`, ...lines);
+      print(`${status.name}: ${linkText(status)}`, ...facts(status).map(([name, value]) => name.padEnd(12) + value));
     },
     doctor: async (folder: string) => {
       const { checks } = await devsync.job<{ checks: Check[] }>("doctor", { folder });
@@ -52,12 +51,12 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
       print(...checks.map(line));
     },
     init: async (folder: string) => {
-      const options = { title: "How is the VM reached?" };
-      const { label: provider } = chosen(await vscode.window.showQuickPick(PROVIDERS, options));
+      const title = "How is the VM reached?";
+      const { label: provider } = chosen(await vscode.window.showQuickPick(PROVIDERS, { title }));
       const address = provider === "direct" ? await ask("Host and port", "203.0.113.7:22") : undefined;
       const [host, port] = address?.split(":") ?? [];
-      const more = address ? { host, port: Number(port ?? 22) } : {};
-      await open((await devsync.command<{ path: string }>("init", { folder, provider, ...more })).path);
+      const args = { folder, provider, ...(address ? { host, port: Number(port ?? 22) } : {}) };
+      await open((await devsync.command<{ path: string }>("init", args)).path);
     },
     openConfig: (folder: string) => open(join(folder, ".colabremote.toml")),
     notebook: async (folder: string) => open((await devsync.job<{ path: string }>("notebook", { folder })).path),

@@ -37,7 +37,9 @@ function hover(status: Status): vscode.MarkdownString {
   text.appendMarkdown("**").appendText(status.name).appendMarkdown("** \u00a0 ").appendText(linkText(status));
   text.appendMarkdown("\n\n| | |\n|:--|:--|\n");
   for (const [name, value] of facts(status)) {
-    text.appendMarkdown(`| ${name}\u00a0\u00a0 | `).appendText(value).appendMarkdown(" |\n");
+    text.appendMarkdown(`| ${name}\u00a0\u00a0 | `);
+    // An address would become a link for mail.
+    (value.includes("@") ? text.appendMarkdown(`\`${value}\``) : text.appendText(value)).appendMarkdown(" |\n");
   }
   for (const { path, message, hint } of status.problems.slice(0, 5)) {
     const words = [path, message, hint].filter(Boolean).join(" ");

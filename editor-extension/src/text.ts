@@ -13,8 +13,7 @@ export function bytes(count: number): string {
 export function duration(seconds: number): string {
   const minutes = Math.floor(seconds / 60);
   const [days, hours] = [Math.floor(minutes / 1440), Math.floor(minutes / 60) % 24];
-  if (days) return `${days} d ${hours} h`;
-  return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
+  return days ? `${days} d ${hours} h` : `${hours ? `${hours} h ` : ""}${minutes % 60} min`;
 }
 
 export function count(number: number, one: string): string {
@@ -87,10 +86,8 @@ export function plain(text: string): string {
   return clean.replace(/\r+$/, "\n").replace(/[^\n]*\r/g, "");
 }
 
-export type Found = { start: number; length: number; path: string; line?: number };
-
 /** Paths of the VM's project folder in a line of output, relative to it. */
-export function links(line: string, root: string): Found[] {
+export function links(line: string, root: string): { start: number; length: number; path: string; line?: number }[] {
   const folder = root.replace(/\/+$/, "").replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const quoted = `(?<=")${folder}/([^"]+)", line (\\d+)`;
   const bare = `${folder}/([^\\s"':,()<>]+)(?::(\\d+))?`;

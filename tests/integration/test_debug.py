@@ -215,6 +215,7 @@ def test_the_result_has_all_that_an_editor_needs(debugging: Debugging) -> None:
         "pathMappings": mappings,
         "justMyCode": True,
         "subProcess": True,
+        "prefer": "auto",
         "waitSeconds": 60.0,
     }
     assert configuration == {

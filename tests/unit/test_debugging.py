@@ -61,7 +61,7 @@ def test_only_our_variable_carries_the_source() -> None:
 
 
 def test_a_process_that_is_no_run_has_none_in_the_result() -> None:
-    target = DebugTarget(5678, "/content/x", True, False, "x: process 7")
+    target = DebugTarget(5678, "/content/x", True, False, "x: process 7", "auto")
     body = target.as_json("/home/me/x")
     assert "run" not in body
     assert "waitSeconds" not in body

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import BrowserContext, sync_playwright
 
 from tests.e2e.place import Place
-from tests.support.vscode import (
+from tests.support.proxy import ChaosProxy
+from tests.support.code_server import (
     Window,
     code_server,
     install_extension,
@@ -23,30 +24,35 @@ SERVER = [sys.executable, "-m", "colab_devsync"]
 
 
 @pytest.fixture(scope="session")
-def extensions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    require_vscode()
-    return install_extension(tmp_path_factory.mktemp("vscode"))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = require_vscode()
-    with sync_playwright() as playwright:
-        browser = launch(playwright, path)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One daemon for all windows, as at home."""
+    # A Unix socket's path may have 100 characters at most.
     folder = Path(tempfile.mkdtemp(prefix="devsync-"))
-    home = tmp_path / "home"
-    home.mkdir()
-    made = Place(folder, home)
+    made = Place(folder, tmp_path_factory.mktemp("home"))
     try:
         yield made
     finally:
         made.clean()
+
+
+@pytest.fixture(scope="session")
+def address(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a code-server that has the extension."""
+    require_vscode()
+    folder = tmp_path_factory.mktemp("vscode")
+    extensions = install_extension(folder)
+    settings: dict[str, object] = {"colabDevsync.serverCommand": SERVER}
+    with code_server(folder, extensions, place.env, settings) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser(address: str) -> Iterator[BrowserContext]:
+    """All windows share its cache."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright, require_vscode())
+        yield browser.new_context(viewport={"width": 1280, "height": 800})
+        browser.close()
 
 
 @pytest.fixture
@@ -60,25 +66,21 @@ def here(tmp_path: Path) -> Path:
 @pytest.fixture
 def open_window(
     request: pytest.FixtureRequest,
-    tmp_path: Path,
-    place: Place,
-    extensions: Path,
-    browser: Browser,
+    address: str,
+    browser: BrowserContext,
+    make_proxy: Callable[..., ChaosProxy],  # so that proxies end after the window
 ) -> Iterator[Callable[[Path], Window]]:
-    """`open_window(folder)`: VS Code on that folder. Its last view is kept if the test
-    fails."""
+    """`open_window(folder)`: VS Code on that folder. Its last view is kept."""
     name = request.node.name.partition("[")[0].removeprefix("test_")
-    settings: dict[str, object] = {"colabDevsync.serverCommand": SERVER}
-    with code_server(tmp_path, extensions, place.env, settings) as address:
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        window = Window(page, name)
+    page = browser.new_page()
+    window = Window(page, name)
 
-        def open_it(folder: Path) -> Window:
-            window.open(address, folder)
-            return window
+    def open_it(folder: Path) -> Window:
+        window.open(address, folder)
+        return window
 
-        try:
-            yield open_it
-        finally:
-            window.shot("end")
-            page.close()
+    try:
+        yield open_it
+    finally:
+        window.shot("end")
+        page.close()

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import colab_devsync
-from tests.support.vscode import NODE, ROOT
+from tests.support.code_server import NODE, ROOT
 
 EXTENSION = ROOT / "editor-extension"
 SOURCES = sorted((EXTENSION / "src").glob("*.ts"))
@@ -19,7 +19,8 @@ MANIFEST = json.loads((EXTENSION / "package.json").read_text(encoding="utf-8"))
 def test_it_stays_thin() -> None:
     lines = {path.name: path.read_text().count("\n") for path in SOURCES}
     assert {name: count for name, count in lines.items() if count > 200} == {}
-    assert sum(lines.values()) <= 1250
+    del lines["protocol.ts"]  # is generated
+    assert sum(lines.values()) <= 1200
 
 
 def test_its_version_is_that_of_the_package() -> None:

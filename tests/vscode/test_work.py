@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from playwright.sync_api import expect
 from tests.e2e.projects import write_config
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
-from tests.support.vscode import Window
+from tests.support.code_server import Window, holds, wait_until
 
 pytestmark = [pytest.mark.openssh, pytest.mark.timeout(400)]
 
@@ -28,7 +29,7 @@ def step(epoch, rate):
 def main():
     rate = 0.5
     losses = [step(epoch, rate) for epoch in range(3)]
-    print(f"best {min(losses):.3f} in {__file__}:5")
+    print(f"best {min(losses):.3f}, from {__file__}:5")
     return losses
 
 
@@ -36,23 +37,59 @@ if __name__ == "__main__":
     main()
     sys.exit(0)
 """
+LOSS_LINE = 6  # print(...) in step
 
 
-def test_save_run_debug(
+@pytest.fixture
+def window(
     open_window: Callable[[Path], Window],
     here: Path,
     remote: Remote,
     make_proxy: Callable[..., ChaosProxy],
-) -> None:
-    there = remote.root / "train.py"
+) -> Window:
     (here / "train.py").write_text("print('empty')\n")
     write_config(here, remote, port=make_proxy(remote.login.port, rtt_ms=20).port)
     window = open_window(here)
+    window.wait_status(re.compile(r"segmentation\s+\d+ ms"))
+    return window
 
-    window.wait_status("ms")
+
+def test_save_run_debug(window: Window, here: Path, remote: Remote) -> None:
     window.open_file("train.py")
     window.type_over(TRAIN)
     window.save()
-    window.shot("saved")
-    expect(window.status).to_contain_text("segmentation")
-    assert there.read_text() == TRAIN
+    wait_until(holds(remote.root / "train.py", TRAIN), "train.py is on the VM")
+    run_it(window)
+    debug_it(window)
+
+
+def run_it(window: Window) -> None:
+    window.title_action("Run File on the VM").click()
+    expect(window.output).to_contain_text("epoch 2: loss 0.500")
+    expect(window.output).to_contain_text("[train-1: done]")
+    window.shot("run")
+    # The VM's path in the output leads to the file here.
+    window.output.get_by_text("train.py:5").click(modifiers=["Control"])
+    window.expect_line(5)
+
+
+def debug_it(window: Window) -> None:
+    window.toggle_breakpoint(LOSS_LINE)
+    window.title_action("Debug File on the VM").click()
+    expect(window.stopped_line).to_be_visible()
+    window.show_locals()
+    expect(window.variable("epoch")).to_contain_text("0")
+    expect(window.variable("loss")).to_contain_text("1.0")
+    window.shot("debug")
+    window.debug_button("step-over").click()
+    window.expect_line(LOSS_LINE + 1)
+    window.debug_button("continue").click()
+    expect(window.variable("epoch")).to_contain_text("1")
+    window.debug_button("restart").click()
+    expect(window.variable("epoch")).to_contain_text("0")
+    window.debug_button("stop").click()
+    expect(window.find(".debug-toolbar")).to_be_hidden()
+    window.open_view()
+    for run in ("train-2", "train-3"):  # Restart and Stop end the program on the VM
+        expect(window.row(run)).to_contain_text(re.compile("debug, (?!running)"))
+    window.shot("tree")

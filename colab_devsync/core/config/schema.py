@@ -153,7 +153,11 @@ class DebugConfig:
     ] = True
     prefer: Annotated[
         Literal["auto", "builtin", "debugpy"],
-        Key("Which debug type of VS Code to use.", '"auto"'),
+        Key(
+            "Which debug type VS Code uses: ours (`builtin`, and today `auto`), or "
+            "Microsoft's `debugpy` where it is installed.",
+            '"auto"',
+        ),
     ] = "auto"
 
 

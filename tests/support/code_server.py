@@ -1,0 +1,314 @@
+"""A real VS Code: code-server, and its window in a headless Chromium.
+
+`scripts/install-vscode.sh` puts both in place. Nothing here waits a fixed time: every
+step waits for what a person would see, with a time-out that is only reached when it
+never comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CODE_SERVER = ROOT / ".cache/vscode/node_modules/code-server/out/node/entry.js"
+NODE = ROOT / ".cache/node/bin/node"
+VSIX = ROOT / "dist/colab-devsync.vsix"
+SHOTS = ROOT / "build/vscode"
+PATIENCE_MS = 60_000
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --disable-dev-shm-usage"
+)
+_LISTENING = re.compile(rb"HTTP server listening on (http://127\.0\.0\.1:\d+)")
+
+SETTINGS: dict[str, object] = {
+    "chat.commandCenter.enabled": False,
+    "chat.disableAIFeatures": True,
+    "debug.openDebug": "openOnDebugBreak",
+    "editor.autoClosingBrackets": "never",
+    "editor.autoClosingQuotes": "never",
+    "editor.autoIndent": "none",
+    "editor.minimap.enabled": False,
+    "extensions.ignoreRecommendations": True,
+    "files.autoSave": "off",
+    "git.enabled": False,
+    "remote.autoForwardPorts": False,
+    "security.workspace.trust.enabled": False,
+    "telemetry.telemetryLevel": "off",
+    "window.commandCenter": False,
+    "workbench.colorTheme": "Default Light Modern",
+    "workbench.layoutControl.enabled": False,
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+    "workbench.startupEditor": "none",
+    "workbench.tips.enabled": False,
+    "workbench.welcomePage.walkthroughs.openOnInstall": False,
+}
+
+
+def require_vscode() -> str:
+    """The browser's path. Missing pieces: a skip, but an error in CI."""
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    missing = [str(path) for path in (CODE_SERVER, NODE, VSIX) if not path.exists()]
+    if browser is not None and not missing:
+        return browser
+    reason = f"needs {', '.join(missing) or 'Chromium'}: `make vscode extension`"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def install_extension(folder: Path) -> Path:
+    """An extensions folder with our VSIX in it."""
+    extensions = folder / "extensions"
+    command = [NODE, CODE_SERVER, "--extensions-dir", extensions]
+    command += ["--user-data-dir", folder / "none", "--install-extension", VSIX]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "EXTENSIONS_GALLERY": "{}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "successfully installed" in done.stdout, done.stdout + done.stderr
+    return extensions
+
+
+@contextlib.contextmanager
+def code_server(
+    folder: Path, extensions: Path, env: Mapping[str, str], settings: dict[str, object]
+) -> Iterator[str]:
+    """A server of its own; yields its address. Ends with all its processes."""
+    data = folder / "user-data"
+    # What belongs to a machine is read from the second file only.
+    for name in ("User", "Machine"):
+        (data / name).mkdir(parents=True)
+        text = json.dumps({**SETTINGS, **settings})
+        (data / name / "settings.json").write_text(text)
+    config = folder / "code-server.yaml"
+    config.write_text("")
+    command = [NODE, CODE_SERVER, "--config", config, "--bind-addr", "127.0.0.1:0"]
+    command += ["--auth", "none", "--user-data-dir", data]
+    command += ["--extensions-dir", extensions, "--disable-telemetry"]
+    command += ["--disable-update-check", "--disable-workspace-trust"]
+    log = folder / "code-server.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command,
+            env={**env, "EXTENSIONS_GALLERY": "{}"},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        yield _address(process, log)
+    finally:
+        # The extension host outlives the server's main process.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := _LISTENING.search(line):
+            return found[1].decode()
+    raise AssertionError(f"code-server ended: {log.read_text()}")
+
+
+def launch(playwright: Playwright, browser: str) -> Browser:
+    return playwright.chromium.launch(
+        executable_path=browser, headless=True, args=_FLAGS.split()
+    )
+
+
+def wait_until(look: Callable[[], object], what: str, timeout_s: float = 60) -> float:
+    """Until `look` is true; nobody tells us of a file on the VM. Returns the moment."""
+    deadline = time.monotonic() + timeout_s
+    while not look():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.002)
+    return time.monotonic()
+
+
+def holds(path: Path, text: str) -> Callable[[], bool]:
+    return lambda: path.exists() and path.read_text() == text
+
+
+class Window:
+    """One window on one folder, and what a person does in it."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self.page = page
+        self.name = name
+        self._shots = 0
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+
+    def open(self, address: str, folder: Path) -> None:
+        self.page.goto(f"{address}/?folder={folder}")
+        expect(self.find(".explorer-folders-view").first).to_be_visible()
+
+    def find(self, selector: str, text: str | re.Pattern[str] | None = None) -> Locator:
+        return self.page.locator(selector, has_text=text)
+
+    def keys(self, *names: str) -> None:
+        for name in names:
+            self.page.keyboard.press(name)
+
+    def shot(self, name: str) -> None:
+        """Kept as build/vscode/TEST-NN-NAME.png."""
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self._shots += 1
+        path = SHOTS / f"{self.name}-{self._shots:02}-{name}.png"
+        self.page.screenshot(path=path)
+
+    # --- palette, files -----------------------------------------------------------
+
+    def pick(self, text: str) -> None:
+        """Types into the open quick input and takes the row that says `text`."""
+        row = self.find(".quick-input-list .monaco-list-row", text).first
+        expect(row).to_be_visible()
+        row.click()
+
+    def palette(self, command: str) -> None:
+        box = self.find(".quick-input-widget input[type=text]").first
+        self.keys("F1")
+        expect(box).to_be_visible()
+        box.fill(f">{command}")
+        self.pick(command)
+
+    def open_file(self, name: str) -> None:
+        box = self.find(".quick-input-widget input[type=text]").first
+        self.keys("Control+p")
+        expect(box).to_be_visible()
+        box.fill(name)
+        self.pick(name)
+        expect(self.tab(name)).to_be_visible()
+        expect(self.find(".editor-instance .view-line").first).to_be_visible()
+
+    def tab(self, name: str) -> Locator:
+        return self.find(".tab.active", name)
+
+    def type_over(self, text: str) -> None:
+        """Replaces what is in the active editor."""
+        self.find(".editor-group-container.active .view-lines").first.click()
+        self.keys("Control+a")
+        self.page.keyboard.insert_text(text)
+
+    def save(self) -> None:
+        self.keys("Control+s")
+        expect(self.find(".tab.active.dirty")).to_have_count(0)
+
+    # --- ours ---------------------------------------------------------------------
+
+    @property
+    def status(self) -> Locator:
+        return self.find('[id="colab-devsync.colab-devsync.colabDevsync"]')
+
+    def wait_status(self, text: str | re.Pattern[str]) -> None:
+        expect(self.status).to_contain_text(text)
+
+    def title_action(self, label: str) -> Locator:
+        return self.find(
+            f'.editor-group-container.active .editor-actions a[aria-label="{label}"]'
+        )
+
+    @property
+    def output(self) -> Locator:
+        return self.find(
+            ".output-view .view-lines, .output-view-content .view-lines"
+        ).first
+
+    def answer(self, text: str) -> None:
+        """Into the input box that is open."""
+        box = self.find(".quick-input-widget .quick-input-box input").first
+        expect(box).to_be_visible()
+        box.fill(text)
+        self.keys("Enter")
+
+    def notification_button(self, label: str) -> Locator:
+        return self.find(".notification-toast .monaco-button", label).first
+
+    def hover_on(self, word: str, wanted: str) -> None:
+        """Points at `word` in the editor until the hover says `wanted`."""
+        place = self.find(".editor-group-container.active .view-line", word).first
+        hover = self.find(".monaco-hover:visible", wanted).first
+        for _ in range(20):
+            place.get_by_text(word).first.hover()
+            with contextlib.suppress(AssertionError):
+                expect(hover).to_be_visible(timeout=3000)
+                return
+            self.page.mouse.move(5, 5)
+        raise AssertionError(f"no hover says {wanted}")
+
+    # --- debugging ----------------------------------------------------------------
+
+    def toggle_breakpoint(self, line: int) -> None:
+        """Clicks beside the number until the dot is there: clicks before VS Code knows
+        that Python has breakpoints do nothing."""
+        editor = self.find(".editor-group-container.active .monaco-editor").first
+        number = editor.locator(".line-numbers", has_text=re.compile(rf"^{line}$"))
+        dots = editor.locator(".glyph-margin-widgets .codicon-debug-breakpoint")
+        before = dots.count()
+        for _ in range(40):
+            box = number.bounding_box()
+            margin = editor.locator(".glyph-margin").first.bounding_box()
+            assert box is not None
+            assert margin is not None
+            self.page.mouse.click(margin["x"] + 10, box["y"] + box["height"] / 2)
+            with contextlib.suppress(AssertionError):
+                expect(dots).to_have_count(before + 1, timeout=1500)
+                return
+        raise AssertionError("no breakpoint appears")
+
+    def debug_button(self, name: str) -> Locator:
+        return self.find(f".debug-toolbar .codicon-debug-{name}")
+
+    @property
+    def stopped_line(self) -> Locator:
+        return self.find(".debug-top-stack-frame-line").first
+
+    def show_locals(self) -> None:
+        row = self.find(".debug-variables .monaco-list-row", "Locals").first
+        expect(row).to_be_visible()
+        if row.get_attribute("aria-expanded") != "true":
+            row.locator(".monaco-tl-twistie").click()
+
+    def variable(self, name: str) -> Locator:
+        text = re.compile(rf"^\s*{name}\s*=")
+        return self.find(".debug-variables .monaco-list-row", text).first
+
+    def expect_line(self, line: int) -> None:
+        """Where the cursor is, and with it the place where a program stopped."""
+        item = self.find(".statusbar-item", re.compile(rf"Ln {line}, Col 1"))
+        expect(item).to_be_visible()
+
+    # --- the view "Colab VM" ------------------------------------------------------
+
+    def open_view(self) -> None:
+        title = self.find(".sidebar .title-label, .sidebar .title", "Colab VM").first
+        if not title.is_visible():
+            self.palette("Focus on Colab VM View")
+        expect(title).to_be_visible()
+
+    def row(self, text: str) -> Locator:
+        return self.find(".sidebar .monaco-list-row", text).first

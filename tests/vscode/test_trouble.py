@@ -1,0 +1,145 @@
+"""What goes wrong, and what only the VM has: in a real VS Code, against a real sshd."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.projects import write_config
+from tests.support.proxy import ChaosProxy
+from tests.support.remotes import Remote
+from tests.support.servers import Server
+from tests.support.code_server import Window, holds, wait_until
+
+pytestmark = [pytest.mark.openssh, pytest.mark.timeout(400)]
+
+PULL = '\n[[pull]]\nremote = "checkpoints"\ninclude = ["*.pt"]\nevery = 1\n'
+PAGE = "<h1>TensorBoard of the VM</h1>"
+
+
+@dataclass(frozen=True)
+class Open:
+    """A window on a project, and the other side of it."""
+
+    window: Window
+    here: Path
+    there: Path
+    proxy: ChaosProxy
+
+
+@pytest.fixture
+def project(
+    open_window: Callable[[Path], Window],
+    here: Path,
+    remote: Remote,
+    make_proxy: Callable[..., ChaosProxy],
+) -> Open:
+    (here / "train.py").write_text("RATE = 1\n")
+    proxy = make_proxy(remote.login.port, rtt_ms=20)
+    config = write_config(here, remote, port=proxy.port)
+    config.write_text(config.read_text() + PULL)
+    window = open_window(here)
+    window.wait_status(re.compile(r"segmentation\s+\d+ ms"))
+    return Open(window, here, remote.root, proxy)
+
+
+def test_trouble(project: Open) -> None:
+    wrong_key(project)
+    conflict(project)
+    link_cut(project)
+    page_of_the_vm(project)
+    checkpoint(project)
+    terminal(project)
+
+
+def wrong_key(project: Open) -> None:
+    window = project.window
+    window.open_file(".colabremote.toml")
+    text = (project.here / ".colabremote.toml").read_text()
+    window.type_over(text.replace("every =", "evry ="))
+    squiggle = window.find(".squiggly-error").first
+    expect(squiggle).to_be_visible()
+    window.hover_on("evry", "every")
+    window.shot("wrong-key")
+    window.type_over(text)
+    expect(squiggle).to_be_hidden()
+    window.save()
+
+
+def conflict(project: Open) -> None:
+    window, there = project.window, project.there / "train.py"
+    window.open_file("train.py")
+    there.write_text("RATE = 3  # tried on the VM\n")
+    window.type_over("RATE = 2\n")
+    window.save()
+    window.wait_status("1 conflict")
+    window.palette("Show Conflicts")
+    expect(window.find(".monaco-diff-editor").first).to_contain_text("tried on the VM")
+    window.open_view()
+    expect(window.row("Conflicts")).to_be_visible()
+    window.shot("conflict")
+    window.title_action("Keep My Version").click()
+    expect(window.status).not_to_contain_text("conflict")
+    wait_until(holds(there, "RATE = 2\n"), "my version is on the VM")
+
+
+def link_cut(project: Open) -> None:
+    window, there = project.window, project.there / "train.py"
+    window.open_file("train.py")
+    project.proxy.freeze()
+    project.proxy.refuse()
+    window.wait_status("connection lost")
+    window.type_over("RATE = 4\n")
+    window.save()
+    window.shot("link-lost")
+    project.proxy.refuse(False)
+    project.proxy.unfreeze()
+    project.proxy.reset_all()
+    window.wait_status(re.compile(r"segmentation\s+\d+ ms"))
+    wait_until(holds(there, "RATE = 4\n"), "what was saved meanwhile is on the VM")
+
+
+def page_of_the_vm(project: Open) -> None:
+    window = project.window
+    (project.there / "index.html").write_text(PAGE)
+    with Server("http", folder=project.there) as server:
+        window.palette("Forward a Port of the VM")
+        window.answer(str(server.port))
+        window.notification_button("Open").click()
+        inside = window.page.frame_locator("iframe.webview").last
+        page = inside.frame_locator("iframe").frame_locator("iframe")
+        expect(page.locator("h1")).to_have_text("TensorBoard of the VM")
+        window.shot("page")
+
+
+def checkpoint(project: Open) -> None:
+    window = project.window
+    folder = project.there / "checkpoints"
+    folder.mkdir()
+    (folder / "epoch-1.pt").write_bytes(b"weights" * 1000)
+    window.open_view()
+    expect(window.row("epoch-1.pt")).to_be_visible()
+    pulled = project.here / "checkpoints" / "epoch-1.pt"
+    assert pulled.read_bytes() == b"weights" * 1000
+    window.row("VM").locator(".monaco-tl-twistie").click()
+    expect(window.row("GPU")).to_be_visible()
+    window.status.hover()
+    expect(window.find(".monaco-hover", "Round trip").first).to_be_visible()
+    window.shot("checkpoint")
+
+
+def terminal(project: Open) -> None:
+    window = project.window
+    window.palette("Open a Terminal on the VM")
+    screen = window.find(".terminal-wrapper.active .xterm-screen").first
+    expect(screen).to_be_visible()
+    screen.click()
+    window.page.keyboard.insert_text("pwd -P > where.txt")
+    window.keys("Enter")
+    where = project.there / "where.txt"
+    wait_until(holds(where, f"{project.there.resolve()}\n"), "a shell is on the VM")
