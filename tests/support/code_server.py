@@ -260,6 +260,15 @@ class Window:
             self.page.mouse.move(5, 5)
         raise AssertionError(f"no hover says {wanted}")
 
+    def follow_link(self, text: str, line: int) -> None:
+        """In the output, to a line. Links work a while after the text shows."""
+        for _ in range(20):
+            self.output.get_by_text(text).last.click(modifiers=["Control"])
+            with contextlib.suppress(AssertionError):
+                expect(self.cursor_at(line)).to_be_visible(timeout=2000)
+                return
+        raise AssertionError(f"{text} leads nowhere")
+
     # --- debugging ----------------------------------------------------------------
 
     def toggle_breakpoint(self, line: int) -> None:
@@ -297,10 +306,9 @@ class Window:
         text = re.compile(rf"^\s*{name}\s*=")
         return self.find(".debug-variables .monaco-list-row", text).first
 
-    def expect_line(self, line: int) -> None:
-        """Where the cursor is, and with it the place where a program stopped."""
-        item = self.find(".statusbar-item", re.compile(rf"Ln {line}, Col 1"))
-        expect(item).to_be_visible()
+    def cursor_at(self, line: int) -> Locator:
+        """In the status bar. A program that stops takes the cursor there."""
+        return self.find(".statusbar-item", re.compile(rf"Ln {line}, Col 1"))
 
     # --- the view "Colab VM" ------------------------------------------------------
 

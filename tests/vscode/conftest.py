@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from tests.e2e.place import Place
-from tests.support.proxy import ChaosProxy
 from tests.support.code_server import (
     Window,
     code_server,
@@ -19,6 +18,7 @@ from tests.support.code_server import (
     launch,
     require_vscode,
 )
+from tests.support.proxy import ChaosProxy
 
 SERVER = [sys.executable, "-m", "colab_devsync"]
 

@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.projects import write_config
+from tests.support.code_server import Window, holds, wait_until
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
 from tests.support.servers import Server
-from tests.support.code_server import Window, holds, wait_until
 
 pytestmark = [pytest.mark.openssh, pytest.mark.timeout(400)]
 

@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.projects import write_config
+from tests.support.code_server import Window, holds, wait_until
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
-from tests.support.code_server import Window, holds, wait_until
 
 pytestmark = [pytest.mark.openssh, pytest.mark.timeout(400)]
 
@@ -69,8 +69,7 @@ def run_it(window: Window) -> None:
     expect(window.output).to_contain_text("[train-1: done]")
     window.shot("run")
     # The VM's path in the output leads to the file here.
-    window.output.get_by_text("train.py:5").click(modifiers=["Control"])
-    window.expect_line(5)
+    window.follow_link("train.py:5", 5)
 
 
 def debug_it(window: Window) -> None:
@@ -82,7 +81,7 @@ def debug_it(window: Window) -> None:
     expect(window.variable("loss")).to_contain_text("1.0")
     window.shot("debug")
     window.debug_button("step-over").click()
-    window.expect_line(LOSS_LINE + 1)
+    expect(window.cursor_at(LOSS_LINE + 1)).to_be_visible()
     window.debug_button("continue").click()
     expect(window.variable("epoch")).to_contain_text("1")
     window.debug_button("restart").click()
