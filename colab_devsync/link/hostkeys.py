@@ -121,13 +121,15 @@ class Trust:
                 f"THE HOST KEY OF {self.endpoint} HAS CHANGED: it was {_say(pinned)}, "
                 f"now it is {_say(offered)}. Either the VM was replaced or somebody "
                 "is in between; nothing was sent",
-                "if you replaced the VM: `colab-devsync connect --forget-host-key`",
+                "if you replaced the VM: paste the line that its notebook shows, or "
+                "`colab-devsync connect --forget-host-key`",
             )
         elif verdict == "contradicts-config":
             raise HostKeyChanged(
                 f"{self.endpoint} has the host key {_say(offered)}, but `host_key` "
                 f"in [link] demands {self.configured}; nothing was sent",
-                "if you replaced the VM, set `host_key` to the new fingerprint",
+                "if you replaced the VM: set `host_key` to the new fingerprint, or "
+                "paste the line that its notebook shows now",
             )
 
     def _known(self, offered: HostKey) -> HostKey | None:
