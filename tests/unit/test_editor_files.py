@@ -275,6 +275,12 @@ def test_zeds_settings_keep_their_comments_and_other_servers() -> None:
     found = parse(text).plain()
     assert found["lsp"]["ruff"] == {"a": 1}
     assert found["lsp"]["pylsp"]["binary"]["arguments"] == ["lsp"]
+    assert found["languages"]["Python"]["language_servers"] == ["pylsp", "..."]
+    chosen = '{"languages": {"Python": {"language_servers": [%s]}}}'
+    only = parse(merge(chosen % '"ruff", "!ty"')).plain()
+    assert only["languages"]["Python"]["language_servers"] == ["ruff", "!ty", "pylsp"]
+    with pytest.raises(CannotMerge, match="turns pylsp off"):
+        merge(chosen % '"!pylsp"')
     with pytest.raises(CannotMerge, match="pylsp"):
         merge('{"lsp": {"pylsp": {"binary": {"path": "pylsp", "arguments": []}}}}')
 

@@ -47,7 +47,9 @@ def _ssh_config(facts: Facts, root: Element) -> None:
             mine.set("keyPath", facts.identity_file)
         else:
             mine.set("authType", "OPEN_SSH")
-        mine.set("nameFormat", "DESCRIPTIVE")
+        mine.set("nameFormat", "CUSTOM")
+        mine.set("customName", facts.alias)
+        mine.append(option("customName", facts.alias))
         mine.set("useOpenSSHConfig", "true")
     mine.set("host", facts.ssh_host)
     mine.set("port", str(facts.ssh_port))

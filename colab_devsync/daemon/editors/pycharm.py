@@ -48,8 +48,8 @@ def _steps(facts: Facts) -> list[str]:
         "Debug Adapter Protocol > Server > create a new one > Template > Import from "
         f"custom template: choose {own / 'lsp4ij-debugger'}",
         "Professional, once: Settings > Python > Interpreter > Add Interpreter > On "
-        f"SSH > Existing > {facts.ssh_user}@{facts.ssh_host}:{facts.ssh_port}; choose "
-        f"the VM's Python and map the project to {facts.remote_root}.",
+        f"SSH > Existing > {facts.alias}; choose the VM's Python and map the project "
+        f"to {facts.remote_root}.",
     ]
     if facts.upload_by == "daemon":
         steps.append("Leave automatic upload off: colab-devsync has uploaded already.")

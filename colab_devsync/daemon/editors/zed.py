@@ -6,10 +6,14 @@ choice for Python is another server, which goes on beside it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from .json_merge import json_merge, json_text
-from .model import Facts, File, Setup
+from .jsonc import parse, skip_blank
+from .model import CannotMerge, Facts, File, Setup
+
+ALL = ["pylsp", "..."]
 
 DEBUG_PORT = 5678
 """Zed attaches to a port that its file names; the task `debug` asks for the same."""
@@ -18,7 +22,7 @@ DEBUG_PORT = 5678
 def setup(facts: Facts) -> Setup:
     return Setup(
         files=(
-            _file(facts, "settings.json", _settings(facts), "starts the server"),
+            _settings_file(facts),
             _file(facts, "tasks.json", _tasks(facts), "run, debug, pull, TensorBoard"),
             _file(facts, "debug.json", _debug(facts), "attaches the debugger"),
         ),
@@ -30,12 +34,25 @@ def setup(facts: Facts) -> Setup:
     )
 
 
-def _settings(facts: Facts) -> dict[str, Any]:
+def _settings(facts: Facts, servers: list[str]) -> dict[str, Any]:
     command, *words = facts.here
     return {
         "lsp": {"pylsp": {"binary": {"path": command, "arguments": [*words, "lsp"]}}},
-        "languages": {"Python": {"language_servers": ["pylsp", "..."]}},
+        "languages": {"Python": {"language_servers": servers}},
     }
+
+
+def _settings_merged(facts: Facts, text: str) -> str:
+    """The rest of Zed's servers ("...") is added only where no list leaves them out."""
+    there = parse(text).plain() if text[skip_blank(text, 0) :] else {}
+    try:
+        chosen = there["languages"]["Python"]["language_servers"]
+    except (KeyError, TypeError):
+        chosen = None
+    if isinstance(chosen, list) and "!pylsp" in chosen:
+        raise CannotMerge("it turns pylsp off")
+    servers = ALL if chosen is None else ALL[:1]
+    return json_merge(_settings(facts, servers), strict=True)(text)
 
 
 def _tasks(facts: Facts) -> list[dict[str, Any]]:
@@ -78,5 +95,10 @@ def _debug(facts: Facts) -> list[dict[str, Any]]:
 
 def _file(facts: Facts, name: str, wanted: Any, what: str) -> File:
     path = facts.places.project / ".zed" / name
-    merge = json_merge(wanted, strict=name == "settings.json")
-    return File(path, json_text(wanted), what, merge=merge)
+    return File(path, json_text(wanted), what, merge=json_merge(wanted))
+
+
+def _settings_file(facts: Facts) -> File:
+    path = facts.places.project / ".zed" / "settings.json"
+    text, merge = json_text(_settings(facts, ALL)), partial(_settings_merged, facts)
+    return File(path, text, "starts the server", merge=merge)
