@@ -22,13 +22,20 @@ from .pulling_folder import Folder, Look, Selection
 _WALK_S = 60.0  # between walks where the kernel tells
 _GATHER_S = 0.005  # events that come together are looked at together
 _LONG_S = 3600.0
+_AGAIN_S, _TRIES = 0.02, 10  # while files are finished that very moment
 
 Send = Callable[[wire.Meta, bytes], None]
 
 
-def watch(meta: wire.Meta, root: str, reader: BinaryIO, send: Send) -> None:
-    """Serves one stream until the client hangs up."""
-    watching = Watching(meta["rules"], root, send)
+def watch(
+    meta: wire.Meta,
+    root: str,
+    reader: BinaryIO,
+    send: Send,
+    hang_up: Callable[[], None],
+) -> None:
+    """Serves one stream until either side hangs up."""
+    watching = Watching(meta["rules"], root, send, hang_up)
     thread = threading.Thread(
         target=watching.run, name="devsync-pull-watch", daemon=True
     )
@@ -68,12 +75,21 @@ class _Rule:
 class Watching:
     """`run` is a thread's; `order`, `close` may be called from another."""
 
-    def __init__(self, orders: List[Dict[str, Any]], root: str, send: Send) -> None:
+    def __init__(
+        self,
+        orders: List[Dict[str, Any]],
+        root: str,
+        send: Send,
+        hang_up: Callable[[], None],
+    ) -> None:
         self._send = send
+        self._hang_up = hang_up
         self._rules = [_Rule(order, root) for order in orders]
         self._wake, self._wakened = os.pipe()
         self._orders: List[int] = []
+        self._lock = threading.Lock()  # of the orders
         self._is_closed = False
+        self._tries = 0  # to answer the orders
         self._watches: Dict[int, Tuple[_Rule, str]] = {}
         self._inotify: Optional[inotify.Inotify] = None
         try:
@@ -83,7 +99,8 @@ class Watching:
 
     def order(self, number: int) -> None:
         """Look everywhere now; "looked" with the number says that it was done."""
-        self._orders.append(number)
+        with self._lock:
+            self._orders.append(number)
         os.write(self._wakened, b"x")
 
     def close(self) -> None:
@@ -100,18 +117,19 @@ class Watching:
     # --- its thread ---------------------------------------------------------------
 
     def run(self) -> None:
+        """Until it is closed, the client has gone, or something is wrong with us."""
         try:
             while not self._is_closed:
                 self._look()
                 self._wait()
-        except OSError:
-            pass  # the client is gone
+        finally:
+            self._hang_up()
 
     def _wait(self) -> None:
         now = time.monotonic()
         pause = min([rule.pause_s(now) for rule in self._rules] or [_LONG_S])
         if self._orders:
-            pause = 0.0
+            pause = min(pause, _AGAIN_S)
         ends = [self._wake]
         if self._inotify is not None:
             ends.append(self._inotify.fd)
@@ -139,11 +157,19 @@ class Watching:
                 rule.touched.add(folder + "/" + one.name if folder else one.name)
 
     def _look(self) -> None:
-        orders, self._orders = self._orders, []
+        with self._lock:
+            orders, self._orders = self._orders, []
+        self._tries = self._tries + 1 if orders else 0
         now = time.monotonic()
         for number, rule in enumerate(self._rules):
             if orders or rule.needs_walk or rule.pause_s(now) <= 0:
                 self._look_at(number, rule, now, bool(orders))
+        if any(rule.folder.is_young for rule in self._rules) and self._tries < _TRIES:
+            with self._lock:  # it is not all that is finished
+                self._orders = orders + self._orders
+            return
+        if orders:
+            self._tries = 0
         for order in orders:
             self._send({"op": "looked", "number": order}, b"")
 

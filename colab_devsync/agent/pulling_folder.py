@@ -87,7 +87,7 @@ class Folder:
         self._links: List[str] = []
         self._found: Dict[str, Version] = {}
         self._state, self._message = "absent", ""
-        self._is_young = False
+        self.is_young = False  # something was finished only just now
         self._looked_at = 0.0
 
     # --- looking ------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Folder:
 
     def due(self) -> Optional[float]:
         """When (monotonic) that is to be done; None: not at all."""
-        if self._is_young:
+        if self.is_young:
             return self._looked_at + _YOUNG_NS / 1e9
         if self._state != "watching" or self._pending:
             return self._looked_at + _SETTLE_S
@@ -203,7 +203,7 @@ class Folder:
             self._pending.pop(path, None)
         open_now = open_for_writing(self._real) if fresh else {}
         now = self._looked_at = time.monotonic()
-        self._is_young = False
+        self.is_young = False
         ready: List[Tuple[str, Version, bool]] = []
         for path, version in fresh.items():
             grows = self._grows(path, version, open_now)
@@ -244,12 +244,12 @@ class Folder:
         if grows:
             told = self._told.get(path)
             return told is None or now - told >= self.every_s * 0.9
-        if 0 <= time.time_ns() - version.mtime_ns < _YOUNG_NS:
-            self._is_young = True
-            self._pending.setdefault(path, _Pending(version, now))
-            return False
         if busy is not None and (version.dev, version.ino) in busy:
             self._pending[path] = _Pending(version, now)
+            return False
+        if 0 <= time.time_ns() - version.mtime_ns < _YOUNG_NS:
+            self.is_young = True
+            self._pending.setdefault(path, _Pending(version, now))
             return False
         if busy is not None:
             return True

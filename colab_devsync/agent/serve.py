@@ -295,7 +295,8 @@ class Agent:
                     return
                 if frame.meta.get("op") == "watch":
                     root = self.session.tree.root
-                    watch(frame.meta, root, reader, _Sender(connection))
+                    send, hang_up = _Sender(connection), _hanging_up(connection)
+                    watch(frame.meta, root, reader, send, hang_up)
                     return
                 if frame.meta.get("op") == "reads":
                     self.session.reads.serve(connection, reader)
@@ -347,6 +348,18 @@ class _Sender:
     def __call__(self, meta: wire.Meta, data: bytes) -> None:
         with self._lock:
             self._connection.sendall(wire.encode(0, meta, data))
+
+
+def _hanging_up(connection: socket.socket) -> Callable[[], None]:
+    """Ends a stream for who reads it, here and there."""
+
+    def hang_up() -> None:
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended
+
+    return hang_up
 
 
 def _error(code: str, message: str) -> Dict[str, Any]:

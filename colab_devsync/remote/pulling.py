@@ -9,13 +9,13 @@ import io
 import json
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..agent import wire
 from ..core.pulls import Remote, Version
-from ..errors import AgentCrashed, LinkLost
+from ..errors import LinkLost
 from ..link.base import Stream
 from .client import Meta, RawStream
 
@@ -118,9 +118,10 @@ class Answer(Protocol):
 class Lane:
     """One stream of questions and answers, in order."""
 
-    def __init__(self, stream: Stream) -> None:
-        """Must be started. LinkLost."""
+    def __init__(self, stream: Stream, on_over: Callable[[], None]) -> None:
+        """Must be started. `on_over`: it is of no use any more. LinkLost."""
         self._stream = stream
+        self._on_over = on_over
         self._asked: deque[Answer] = deque()
         self._lock = threading.Lock()
         self._is_over = False
@@ -162,14 +163,15 @@ class Lane:
         try:
             while True:
                 self._read_one()
-        except (LinkLost, wire.WireError, AgentCrashed):
-            pass  # the end; the connection's other users notice it too
+        except (LinkLost, wire.WireError):
+            pass  # `on_over` is told
         finally:
             with self._lock:
                 self._is_over = True
                 left, self._asked = list(self._asked), deque()
             for answer in left:
                 answer.lost()
+            self._on_over()
 
     def _read_one(self) -> None:
         _, meta_size, size = wire.HEADER.unpack(self._exactly(wire.HEADER.size))

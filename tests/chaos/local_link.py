@@ -6,6 +6,7 @@ agent lives on and may apply them), it swallows answers, its agent is killed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -122,10 +123,8 @@ class _Forward(TcpStream):
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # closed already, or by the other end
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # closed already
         self._socket.close()
 
 

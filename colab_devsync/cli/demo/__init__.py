@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from . import files, programs
+from . import checkpoints, files, programs
 from .stage import Demo, copy_example, own_folders, summary
 from .vm import DemoVm
 
@@ -23,6 +23,7 @@ STEPS: tuple[Callable[[Demo], None], ...] = (
     programs.board,
     files.conflict,
     files.outage,
+    checkpoints.rescue,
 )
 
 

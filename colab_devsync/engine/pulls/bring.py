@@ -212,6 +212,7 @@ class Bring:
             part=part,
             have=have,
             note=partial(rule.record.keep_part, rule.name, path, key),
+            on_hungry=lambda: self._loop.post(lambda: self._on_end(rule, ())),
             on_end=lambda outcome: self._came(rule, incoming, outcome),
         )
         rule.busy[path] = incoming

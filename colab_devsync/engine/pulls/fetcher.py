@@ -80,13 +80,13 @@ class Fetcher:
                 while self._ask_one():
                     pass
         except DevsyncError as exc:
-            if not isinstance(exc, LinkLost):
+            if not self._closed:
                 self._uplink.client.lose(exc)
 
     def _open(self) -> bool:
         """One more for hashes: they take long, and nothing shall wait behind them."""
         streams = self._uplink.open_streams(_LANES + 1)
-        lanes = [Lane(stream) for stream in streams]
+        lanes = [Lane(stream, self._lane_over) for stream in streams]
         for number, lane in enumerate(lanes):
             lane.start(f"devsync-pull-lane-{number}")
         with self._changed:
@@ -95,6 +95,11 @@ class Fetcher:
         if is_closed:
             self.close()
         return not is_closed
+
+    def _lane_over(self) -> None:
+        """If not we have closed it: the link is broken, whoever else noticed."""
+        if not self._closed:
+            self._uplink.client.lose(LinkLost("A stream of files broke."))
 
     def _ask_one(self) -> bool:
         with self._changed:

@@ -51,15 +51,18 @@ class Incoming:
         part: Path,
         have: Ranges,
         note: Callable[[str], None],
+        on_hungry: Callable[[], None],
         on_end: Callable[[Outcome], None],
     ) -> None:
-        """`about`: the file as the agent knows it; `note` keeps the ranges as text.
-        OSError if the part cannot be written."""
+        """`about`: the file as the agent knows it; `note` keeps the ranges as text;
+        `on_hungry`: something must be asked for again. OSError if the part cannot be
+        written."""
         self.path = path
         self.version = version
         self.about = about
         self.is_digest_asked = False
         self._note = note
+        self._on_hungry = on_hungry
         self._on_end = on_end
         self._changed = threading.Condition()
         self._have = have
@@ -100,6 +103,12 @@ class Incoming:
         """It was asked for, but will not come."""
         with self._changed:
             self._todo = add_range(self._todo, start, end)
+        self._on_hungry()
+
+    def forget_question(self) -> None:
+        """Its hash was asked for, but will not come."""
+        self.is_digest_asked = False
+        self._on_hungry()
 
     @property
     def is_hungry(self) -> bool:
@@ -279,4 +288,4 @@ class HashAnswer:
 
     def lost(self) -> None:
         """Asked again on the next link."""
-        self._incoming.is_digest_asked = False
+        self._incoming.forget_question()

@@ -35,10 +35,10 @@ class Network:
         probabilities = self.forward(colour)[1]
         return probabilities.index(max(probabilities))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, state: bytes = b"") -> None:
         path.parent.mkdir(exist_ok=True)
-        body = {"first": self.first, "second": self.second}
-        path.write_text(json.dumps(body), encoding="utf-8")
+        body = json.dumps({"first": self.first, "second": self.second})
+        path.write_bytes(body.encode() + b"\n" + state)
 
     def _step(self, pixel: Pixel, rate: float) -> float:
         hidden, probabilities = self.forward(pixel.colour)
