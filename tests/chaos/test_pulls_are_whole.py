@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from colab_devsync.engine.session import Session
-from colab_devsync.errors import LinkError
+from colab_devsync.errors import AgentError, LinkError
 from tests.chaos.local_link import LocalLink
 from tests.support.project import EventLog
 
@@ -183,7 +183,7 @@ class Pulled(RuleBasedStateMachine):
             try:
                 self.session.pulls.pull().result(WAIT_S)
                 break
-            except LinkError:  # it was broken just now; another one comes
+            except (LinkError, AgentError):  # broken just now; another one comes
                 assert time.monotonic() < end
         here = dict(self._here())
         assert {name: here.get(name) for name in self.newest} == self.newest

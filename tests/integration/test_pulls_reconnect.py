@@ -11,6 +11,7 @@ import pytest
 
 from colab_devsync.core.events import PullsInDanger
 from colab_devsync.core.pulls import PullInfo
+from colab_devsync.errors import LinkLost
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 from tests.support.pulls import BIG, Pulling, noise, rule
@@ -171,6 +172,21 @@ def test_a_part_that_was_damaged_here_is_noticed(
     assert pulling.read("a.pt") is None
     pulling.pull()
     assert pulling.read("a.pt") == data
+
+
+def test_a_disconnect_ends_a_pull_that_waits(
+    online: Pulling, proxy: ChaosProxy
+) -> None:
+    proxy.shape(bandwidth=1_000_000)
+    online.put("a.pt", noise(HUGE))
+    future = online.project.session.pulls.pull()
+    online.until(lambda: 0 < online.info().waiting_bytes < HUGE, "it comes")
+    online.project.session.disconnect().result(15)
+    with pytest.raises(LinkLost):
+        future.result(15)
+    proxy.shape()
+    online.pull()
+    assert online.read("a.pt") == noise(HUGE)
 
 
 def test_a_person_is_warned_when_files_wait_and_the_link_is_down(

@@ -15,7 +15,7 @@ from pathlib import Path
 from ...core.config import Config
 from ...core.events import Emit, OnProgress, Problem, PullsChanged, PullsInDanger
 from ...core.pulls import PullInfo, PullResult
-from ...errors import ConfigError, DevsyncError
+from ...errors import ConfigError, DevsyncError, LinkLost
 from ..loop import EngineLoop
 from ..reach import Reach
 from ..uplink import Uplink
@@ -41,6 +41,7 @@ class Pulls:
         self._uplink: Uplink | None = None
         self._used: tuple[object, ...] = ()
         self._online_at: float | None = None
+        self._is_wanted = False  # the link, by anybody
         self._is_warned = self._is_closed = False
         self.warn_s = WARN_S
 
@@ -138,6 +139,10 @@ class Pulls:
             self._used = (config.pull, uplink.vm.root)
             rules, root = config.pull, uplink.vm.root
             worker.post(lambda: worker.use(rules, root))
+        if self._is_wanted and not reach.is_wanted:
+            error = LinkLost(reach.message or "The connection was closed.")
+            worker.post(lambda: worker.give_up(error))
+        self._is_wanted = reach.is_wanted
         if uplink is not self._uplink:
             self._uplink = uplink
             worker.post(lambda: worker.link(uplink))

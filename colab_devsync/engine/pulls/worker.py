@@ -118,16 +118,19 @@ class Worker:
         self.link(None)
         for rule in self._rules.values():
             _let_go(rule, keep=True)
-        for job in self._jobs:
-            job.fail(LinkLost("The connection was closed."))
+        self.give_up(LinkLost("The connection was closed."))
         self._rules = {}
+
+    def give_up(self, error: DevsyncError) -> None:
+        """Nobody goes on looking for a link: who waits for files waits in vain."""
+        for job in self._jobs:
+            job.fail(error)
+        self._jobs = []
 
     def _failed(self, exc: Exception) -> None:
         """A bug: whoever waits learns of it."""
         error = DevsyncError(f"Pulling failed inside: {exc!r}.", "See the log file.")
-        for job in self._jobs:
-            job.fail(error)
-        self._jobs = []
+        self.give_up(error)
 
     # --- what the VM has ----------------------------------------------------------
 
