@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +133,13 @@ def test_leaving_during_the_start_takes_it_back(
 def test_attaching_to_a_run_by_its_name(
     place: Place, here: Path, adapter: StdioServer
 ) -> None:
-    done = place.run("debug", "--attach-info", "train.py", "y", cwd=here)
-    run = json.loads(done.stdout)["run"]
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = str(server.getsockname()[1])  # free in a moment
+    chosen = ("--port", port)  # as Zed's task does, which attaches to a fixed one
+    done = place.run("debug", "--attach-info", *chosen, "train.py", "y", cwd=here)
+    info = json.loads(done.stdout)
+    assert info["connect"] == {"host": "127.0.0.1", "port": int(port)}
+    run = info["run"]
     program = str(here / "train.py")
     with DapClient(launch(adapter, request="attach", run=run)) as client:
         client.attach({program: [ADDS]})
