@@ -33,7 +33,7 @@ import {package}.{module} as module
 module.{name} = dies({before}, module.{name})
 """
 MOMENTS = {
-    "created": ("staging", "Staging._fresh_name", True),
+    "created": ("staging", "Staging.fresh_name", True),
     "writing": ("staging", "write_all", True),
     "written": ("staging", "write_all", False),
     "settled": ("staging", "Content.settle", False),

@@ -60,7 +60,7 @@ def test_a_silent_link_is_noticed_and_healed(
     started = time.monotonic()
     online.save("a.py", "into the void\n")
     online.wait_was("lost")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     proxy.reset_all()
     proxy.unfreeze()
     online.wait_link("online")
@@ -193,7 +193,7 @@ def test_a_frozen_link_does_not_hold_up_the_end(
     online.wait(lambda: online.session.status().pending, "saves on their way")
     started = time.monotonic()
     online.close()
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
 
 
 def test_a_sync_through_a_drop_ends_well(online: Project, proxy: ChaosProxy) -> None:

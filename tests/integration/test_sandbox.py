@@ -182,7 +182,7 @@ def test_bandwidth_is_simulated(sandbox: OpenSandbox) -> None:
     stream = connect(sandbox(bandwidth=4_000_000)).exec("head -c 2000000 /dev/zero")
     start = time.monotonic()
     assert count(stream) == 2_000_000
-    assert 0.4 < time.monotonic() - start < 1.5
+    assert 0.4 < time.monotonic() - start < 6
 
 
 def test_drop_after_cuts_the_first_connection_only(sandbox: OpenSandbox) -> None:

@@ -121,7 +121,7 @@ def test_wide_and_long(drain: Server, make_proxy: MakeProxy) -> None:
         start = time.monotonic()
         sock.sendall(bytes(64 * MB))
         sent = time.monotonic() - start
-    assert sent < 1.5
+    assert sent < 4
 
 
 def test_every_byte_passes(echo: Server, make_proxy: MakeProxy) -> None:
@@ -153,7 +153,7 @@ def test_bandwidth_is_shared(drain: Server, make_proxy: MakeProxy) -> None:
     start = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(upload, [2 * MB, 2 * MB]))
-    assert 0.39 <= time.monotonic() - start < 0.8
+    assert 0.39 <= time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize("which", ["both", "up", "down"])
