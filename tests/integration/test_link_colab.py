@@ -23,6 +23,7 @@ from colab_devsync.errors import (
     VmAbsent,
 )
 from colab_devsync.link.base import Connection
+from colab_devsync.link.colab.store import read_sessions
 from tests.support.colab import FakeColab
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
@@ -186,12 +187,17 @@ def test_a_session_may_be_named_by_its_endpoint(place: Place) -> None:
 
 
 def test_a_list_that_is_being_written(place: Place) -> None:
-    text = place.colab.sessions.read_text()
-    place.colab.sessions.write_text(text[:50])
-    timer = threading.Timer(0.02, place.colab.sessions.write_text, (text,))
-    timer.start()
-    assert place.connect().exec("echo in").read(10) == b"in\n"
-    timer.join()
+    path = place.colab.sessions
+    text = path.read_text()
+    path.write_text(text[:50])
+    pauses: list[float] = []
+
+    def finish(pause_s: float) -> None:
+        pauses.append(pause_s)
+        path.write_text(text)
+
+    assert list(read_sessions(path, finish)) == ["train"]
+    assert len(pauses) == 1
 
 
 def test_a_list_of_sessions_of_another_form(place: Place) -> None:

@@ -63,6 +63,10 @@ class TwoNetworks:
         _up(names[0], ends[1], relay_out)
         _up(names[0], ends[2], relay_in)
         _up(names[1], ends[3], vm)
+        # Not even by way of a gateway that answers for everybody.
+        inner = f"{_FIRST + number * 8 + 4}/30"
+        _ip("route", "add", "unreachable", inner)
+        self._stack.callback(_ip, "route", "delete", "unreachable", inner)
         enter = [("ip", "netns", "exec", name) for name in names]
         return World(relay_out, relay_in, outer, vm, enter[0], enter[1])
 

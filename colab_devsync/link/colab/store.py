@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -47,7 +47,9 @@ def sessions_file() -> Path:
     return Path(chosen) if chosen else home.expanduser()
 
 
-def read_sessions(path: Path) -> Mapping[str, ColabSession]:
+def read_sessions(
+    path: Path, pause: Callable[[float], None] = time.sleep
+) -> Mapping[str, ColabSession]:
     """By name; none when there is no file. ConfigError: it is not what it should be."""
     for pause_s in _LOOKS_S:
         try:
@@ -66,7 +68,7 @@ def read_sessions(path: Path) -> Mapping[str, ColabSession]:
                     "update colab-devsync; `colab sessions` shows whether the file is "
                     "whole",
                 ) from error
-            time.sleep(pause_s)  # the command writes it in place: it may be half done
+            pause(pause_s)  # the command writes it in place: it may be half done
     raise AssertionError
 
 
