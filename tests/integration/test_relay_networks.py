@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from colab_devsync.core.debugging import DebugRequest
 from colab_devsync.engine.programs.process import ExecSpec
 from colab_devsync.errors import HostKeyChanged
+from tests.support.dap import DapClient
 from tests.support.namespaces import TwoNetworks, World
-from tests.support.project import Project
+from tests.support.project import CONFIG, Project
 from tests.support.relay import Relay
 from tests.support.remotes import Login, Remote
 from tests.support.vm import Vm, connect_string
@@ -112,6 +115,24 @@ def test_mirror_and_programs_through_the_relay(place: Place, far: Project) -> No
     process = far.session.exec(spec, lambda _, data: output.append(data)).result(20)
     assert process.exit_code.result(20) == 0
     assert b"".join(output) == b"hello from the VM\n"
+
+
+def test_a_breakpoint_through_the_relay(place: Place, far: Project) -> None:
+    far.write(
+        "train.py", "total = 0\nfor n in range(5):\n    total += n\nprint(total)\n"
+    )
+    config = far.root / CONFIG
+    here = f'[remote]\npython = "{sys.executable}"'
+    config.write_text(config.read_text().replace("[remote]", here))
+    far.session.connect(place.shown).result(HEALED_S)
+    asked = DebugRequest(file="train.py")
+    target = far.session.debugger.start(asked).result(HEALED_S)
+    with DapClient(target.configuration(str(far.root))) as client:
+        client.attach({str(far.root / "train.py"): [3]})
+        stop = client.wait_stop()
+        assert (Path(stop.path).name, stop.line) == ("train.py", 3)
+        assert client.locals(stop)["n"] == "0"
+        client.disconnect(terminate=True)
 
 
 def test_a_false_vm_is_refused(place: Place, far: Project) -> None:
