@@ -75,6 +75,15 @@ def _doctor(result: Result) -> str:
     return "\n".join(rows) or f"All {len(result['checks'])} checks are good."
 
 
+def _setup(result: Result) -> str:
+    rows = [
+        f"{one['path']}: {', '.join(filter(None, (one['state'], one.get('reason'))))}"
+        for one in result["files"]
+    ]
+    steps = [f"{number}. {step}" for number, step in enumerate(result["steps"], 1)]
+    return "\n".join([*rows, "What is left to do:", *steps])
+
+
 def _shell(result: Result) -> str:
     argv = [word for word in result["argv"] if word]
     return "Run this in a terminal: " + " ".join(argv)
@@ -89,6 +98,7 @@ _WORDS: Mapping[str, Callable[[Result], str]] = {
     "devsync.conflicts": _conflicts,
     "devsync.debug": _debug,
     "devsync.doctor": _doctor,
+    "devsync.setup": _setup,
     "devsync.shell": _shell,
     "devsync.run": lambda r: f"{r['run']} runs on the VM; its output is in the log.",
     "devsync.stop": lambda r: f"{r['run']}: {r['state']}.",

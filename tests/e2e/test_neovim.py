@@ -63,13 +63,14 @@ def start(place: Place, here: Path, remote: Remote, steps: str, **env: str) -> H
 def test_saving_running_and_being_told_what_is_wrong(
     place: Place, here: Path, remote: Remote
 ) -> None:
-    steps = "online,save,run,traceback,config"
+    steps = "online,save,run,traceback,status,config"
     with start(place, here, remote, steps) as editor:
         found = editor.finish()
     assert found["online"] == {"link": "online", "folder": str(here)}
     assert found["save"]["mirrored"].count("train.py") == 1
     assert {"run", "resolve", "runs"} <= set(found["commands"])
     assert "from Neovim\n" in found["run"]
+    assert "segmentation is online" in found["status"]
     (failure,) = found["traceback"]
     assert failure["line"] == 5
     assert "ValueError: from the VM" in failure["message"]

@@ -106,11 +106,14 @@ def test_an_editor_asks_before_it_touches_what_is_there(
 
     with place.editor(answers={"window/showMessageRequest": choose}) as editor:
         editor.initialize(project, options={"autoConnect": False})
-        done = editor.job("setup", {"editor": "pycharm"})
+        done = editor.job("setup", {"editor": "pycharm", "show": True})
         assert done["state"] == "done", done
         asked = editor.wait_asked("window/showMessageRequest")
         assert str(exclude) in asked["message"]
         assert ".idea" not in asked["message"]
+        shown = editor.wait_for("window/showMessage")["message"]
+        assert f"{exclude}: {state}" in shown
+        assert "What is left to do:\n1. Install the plugin LSP4IJ" in shown
     found = states(done["result"])
     assert found["exclude"] == state
     assert found["sshConfigs.xml"] == "written"

@@ -90,6 +90,18 @@ function steps.traceback()
   tell("traceback", found)
 end
 
+function steps.status()
+  local show, shown = vim.lsp.handlers["window/showMessage"], nil
+  vim.lsp.handlers["window/showMessage"] = function(_, params)
+    shown = shown or params.message
+  end
+  vim.cmd("Devsync status")
+  tell("status", wait("the status in words", function()
+    return shown
+  end))
+  vim.lsp.handlers["window/showMessage"] = show
+end
+
 function steps.config()
   vim.cmd("edit .colabremote.toml")
   wait("the server", function()

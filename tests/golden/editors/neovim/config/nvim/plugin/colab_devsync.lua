@@ -82,12 +82,8 @@ end
 
 vim.lsp.handlers["colabDevsync/job"] = function(_, params)
   local result = params.state == "done" and params.result or {}
-  if result.url then
-    vim.ui.open(result.url)
-  elseif result.configuration then
+  if result.configuration then
     attach(result.configuration)
-  elseif params.error then
-    notify(params.error.message .. " " .. params.error.hint, vim.log.levels.ERROR)
   end
 end
 
@@ -103,7 +99,8 @@ local function devsync(given)
     return
   end
   local name = table.remove(given.fargs, 1)
-  local arguments = { folder = found.root_dir }
+  -- The server shows what comes of it; of run and debug we do, above.
+  local arguments = { folder = found.root_dir, show = not TAKES_FILE[name] or nil }
   for _, word in ipairs(given.fargs) do
     local key, value = word:match("^(%w+)=(.*)$")
     if not key then
@@ -120,11 +117,9 @@ local function devsync(given)
     arguments.file = file
   end
   local command = { title = name, command = PREFIX .. name, arguments = { arguments } }
-  found:exec_cmd(command, { bufnr = 0 }, function(error, result)
+  found:exec_cmd(command, { bufnr = 0 }, function(error)
     if error then
       notify(error.message, vim.log.levels.ERROR)
-    elseif result and not (type(result) == "table" and result.job) then
-      notify(vim.inspect(result))
     end
   end)
 end
