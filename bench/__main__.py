@@ -22,6 +22,7 @@ from .rows import (
     outage,
     programs,
     pulls,
+    pushes,
     saves,
     whole_tree,
 )
@@ -51,6 +52,9 @@ ROWS = (
     Row("pull-tail", pulls.tail, at=(0,)),
     Row("pull-ready", pulls.ready, at=(0, 50)),
     Row("pull-save", pulls.save_during, at=(50, 150)),
+    Row("push", pushes.speed),
+    Row("push-resumed", pushes.resumed, at=(50,)),
+    Row("push-save", pushes.save_during, at=(50, 150)),
     Row("run", programs.first_line),
     Row("attach", programs.reattach),
     Row("flood", programs.save_during_flood, at=(0, 50)),

@@ -81,7 +81,7 @@ def _summary(done: dict[str, Any]) -> str:
         head += f", {output.size(done['bytes'] / seconds)}/s"
     lines = [head + "."]
     if done["same"]:
-        lines.append(f"{_files(done['same'])} were there already.")
+        lines.append(f"There already: {_files(done['same'])}.")
     if done["replaced"]:
         lines.append(f"Replaced there: {_some(done['replaced'])}.")
     lines += [f"Not pushed: {one['path']}: {one['reason']}." for one in done["skipped"]]

@@ -27,6 +27,7 @@ from .pieces import Pieces, Range
 
 _STREAMS = 24  # more than any connection has
 _BATCH_FILES = 128
+_PIECE = 512 << 10  # bytes at most: what is cut inside a piece is sent again
 _TRIES = 4  # of a file that changes while it is sent
 
 Step = Callable[[Lane], None]
@@ -136,7 +137,7 @@ class Sending:
         if self._whole:
             return partial(self._end, large=self._whole.popleft())
         if self._open:
-            return self._pick_piece(lane.frame)
+            return self._pick_piece(min(lane.frame, _PIECE))
         if not self._todo:
             return None
         if self._keep_pieces or self._todo[0].size > lane.batch:
