@@ -24,6 +24,7 @@ from typing import (
     List,
     NamedTuple,
     Optional,
+    Set,
     Tuple,
     cast,
 )
@@ -46,6 +47,7 @@ from .tail import follow
 from .tree import Tree
 
 _SILENCE_S = 90.0  # the client pings every 5 s; after this it is gone
+_DRAIN_LOOKS = 100  # of 10 ms
 _READ_SIZE = 1 << 20
 _BUFFER = 1 << 18
 
@@ -68,6 +70,7 @@ class Agent:
         self._heard = time.monotonic()
         self._session: Optional[_Session] = None
         self._programs = Programs()
+        self._streams: Set[socket.socket] = set()
         self._changes = _Worker("devsync-tree", self._serve)
         self._looks = _Worker("devsync-look", self._serve)
         self._batches = _Worker("devsync-batch", self._serve, limit=8)
@@ -98,6 +101,12 @@ class Agent:
         while time.monotonic() - self._heard < _SILENCE_S:
             time.sleep(_SILENCE_S / 10)
         self.end(0)
+
+    def drain(self) -> None:
+        """After the last request: what of a push is here already counts as arrived."""
+        for _ in range(_DRAIN_LOOKS):
+            if self._session and self._session.pushes and self._streams:
+                time.sleep(0.01)
 
     def end(self, status: int) -> None:
         """Ends the process, and the programs whose streams end with it."""
@@ -153,9 +162,7 @@ class Agent:
         listener = Listener(self._serve_stream)
         runs = Runs(tree.state, tree.root)
         reads = Reads(tree.root)
-        self._session = _Session(
-            tree, Parts(tree), listener, unsynced, runs, reads, threading.Lock(), []
-        )
+        self._session = _Session(tree, Parts(tree), listener, unsynced, runs, reads, [])
         answer = dict(probe.identity())
         answer.update(
             version=wire.VERSION,
@@ -239,19 +246,19 @@ class Agent:
         return probe.machine(self.session.tree.root), b""
 
     def _op_load(self, frame: wire.Frame) -> Answer:
-        """More of our modules, which most connections need not carry."""
+        """More of our modules, which most connections need not carry: for pushes."""
         loader: Any = globals()["__loader__"]
         loader.add(frame.meta["modules"])
+        from .pushes import Pushes
+
+        tree = self.session.tree
+        self.session.pushes[:] = [Pushes(tree, marker(tree.state))]
         return {}, b""
 
     def _op_push(self, frame: wire.Frame) -> Answer:
-        session = self.session
-        with session.lock:
-            if not session.pushes:
-                from .pushes import Pushes
-
-                session.pushes.append(Pushes(session.tree, marker(session.tree.state)))
-        return cast(Answer, session.pushes[0].answer(frame))
+        if not self.session.pushes:
+            raise wire.WireError("load comes before push")
+        return cast(Answer, self.session.pushes[0].answer(frame))
 
     def _op_sync(self, frame: wire.Frame) -> Answer:
         self.session.unsynced.sync()
@@ -277,6 +284,7 @@ class Agent:
     def _serve_stream(self, connection: socket.socket) -> None:
         """Frames of one bulk stream; or, if the first says so, one program."""
         reader = cast(BinaryIO, connection.makefile("rb", buffering=_BUFFER))
+        self._streams.add(connection)
         try:
             for frame in iter(lambda: wire.read_frame(reader), None):
                 self._heard = time.monotonic()
@@ -301,9 +309,14 @@ class Agent:
                 if frame.meta.get("op") == "reads":
                     self.session.reads.serve(connection, reader)
                     return
-                self._serve(frame)
+                try:
+                    self._serve(frame)
+                except BrokenPipeError:  # nobody hears of it, but it has arrived
+                    pass
         except (OSError, wire.WireError):
             return  # cut off: what did not arrive whole is sent again
+        finally:
+            self._streams.discard(connection)
 
 
 class _Session(NamedTuple):
@@ -315,7 +328,6 @@ class _Session(NamedTuple):
     unsynced: Unsynced
     runs: Runs
     reads: Reads
-    lock: threading.Lock
     pushes: List[Any]  # of pushes.Pushes: none, or one once somebody pushes
 
 
@@ -396,4 +408,5 @@ def main() -> None:
         sys.stderr.write("colab-devsync agent: %s\n" % exc)
         sys.stderr.flush()
         agent.end(70)
+    agent.drain()
     agent.end(0)
