@@ -9,7 +9,6 @@ output, which has a stream of its own.
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import socket
 import sys
@@ -45,6 +44,7 @@ from .staging import write_all
 from .state import Unsynced, marker
 from .tail import follow
 from .tree import Tree
+from .worker import Worker
 
 _SILENCE_S = 90.0  # the client pings every 5 s; after this it is gone
 _DRAIN_LOOKS = 100  # of 10 ms
@@ -71,9 +71,9 @@ class Agent:
         self._session: Optional[_Session] = None
         self._programs = Programs()
         self._streams: Set[socket.socket] = set()
-        self._changes = _Worker("devsync-tree", self._serve)
-        self._looks = _Worker("devsync-look", self._serve)
-        self._batches = _Worker("devsync-batch", self._serve, limit=8)
+        self._changes = Worker("devsync-tree", self._serve)
+        self._looks = Worker("devsync-look", self._serve)
+        self._batches = Worker("devsync-batch", self._serve, limit=8)
 
     def run(self) -> None:
         """Serves until the client hangs up. WireError if it breaks the protocol."""
@@ -329,25 +329,6 @@ class _Session(NamedTuple):
     runs: Runs
     reads: Reads
     pushes: List[Any]  # of pushes.Pushes: none, or one once somebody pushes
-
-
-class _Worker:
-    """One thread that serves frames in order."""
-
-    def __init__(
-        self, name: str, serve: Callable[[wire.Frame], None], limit: int = 0
-    ) -> None:
-        self._serve = serve
-        self._queue: "queue.Queue[wire.Frame]" = queue.Queue(limit)
-        self.put = self._queue.put
-        threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self._serve(self._queue.get())
-            except OSError:
-                return  # nobody reads answers any more: the agent is about to end
 
 
 class _Sender:
