@@ -104,7 +104,8 @@ class CommandWire:
         near, self._far = socket.socketpair()
         for end in (near, self._far):
             for side in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                end.setsockopt(socket.SOL_SOCKET, side, _BUFFER)
+                with contextlib.suppress(OSError):  # more than this system admits
+                    end.setsockopt(socket.SOL_SOCKET, side, _BUFFER)
         self._near = SocketWire(near)
         self.recv = self._near.recv
         self.send = self._near.send

@@ -17,6 +17,7 @@ import pytest
 from colab_devsync.core.events import Question
 from colab_devsync.errors import ConfigError, ConnectFailed
 from colab_devsync.link.base import Connection
+from colab_devsync.link.command import CommandWire
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
@@ -142,30 +143,37 @@ def test_a_program_that_says_something_else(remote: Remote) -> None:
     assert "SSH-2.0" in caught.value.hint
 
 
-@pytest.mark.openssh
-def test_a_silent_program_ends_with_its_children(remote: Remote) -> None:
-    script = "sleep 600 & echo waiting for $! >&2; wait"
-    with pytest.raises(ConnectFailed, match="did not finish") as caught:
-        through(remote, "sh", "-c", script, timeout_s=0.5)
-    child = int(caught.value.message.rsplit("waiting for ")[-1].strip('"'))
+def test_its_children_end_with_it() -> None:
+    wire = CommandWire(("sh", "-c", "sleep 600 & echo $!; wait"))
+    child = int(wire.recv(100))
+    wire.close()
     wait_gone(child)
 
 
-@pytest.mark.openssh
-def test_a_program_that_reads_nothing_does_not_block_the_end(remote: Remote) -> None:
+def test_a_program_that_reads_nothing_does_not_block_the_end() -> None:
     """Its pipe is full, and it ignores SIGTERM."""
-    relay = (
-        "import os, signal, socket, sys, threading;"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        "print('I am', os.getpid(), file=sys.stderr, flush=True);"
-        f"s = socket.create_connection(('127.0.0.1', {remote.login.port}));"
-        "threading.Thread(target=lambda: s.sendall(sys.stdin.buffer.raw.read(9999))"
-        " or s.sendall(sys.stdin.buffer.raw.read(9999))).start();"
-        "[sys.stdout.buffer.raw.write(s.recv(9999)) for _ in iter(int, 1)]"
+    words = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "print(os.getpid(), flush=True); time.sleep(600)"
     )
-    with pytest.raises(ConnectFailed) as caught:
-        through(remote, *python(relay), timeout_s=1.5)
-    wait_gone(int(caught.value.message.split("I am ")[1].split()[0].strip('"')))
+    wire = CommandWire(python(words))
+    pid = int(wire.recv(100))
+    ended: list[type[Exception]] = []
+
+    def send() -> None:
+        try:
+            while True:
+                wire.send(bytes(MB))
+        except OSError as error:
+            ended.append(type(error))
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    wire.close()
+    wire.close()
+    sending.join(10)
+    assert len(ended) == 1
+    wait_gone(pid)
 
 
 def command_project(project: Project, port: int) -> None:
