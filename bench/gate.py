@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .report import Result
-from .rows import Effort, Measure, connecting, large_file, pushes, saves, whole_tree
+from .rows import (
+    Effort,
+    Measure,
+    connecting,
+    large_file,
+    pulls,
+    pushes,
+    saves,
+    whole_tree,
+)
 from .world import World
 
 NEAR_MS, FAR_MS = 50, 250
@@ -46,6 +55,8 @@ def gate(world: World) -> int:
         over += _show(_round_trips(world, bound))
     over += _show(large_file.one_line(world, 0, EFFORT))
     over += _show(pushes.resumed(world, 0, EFFORT))
+    over += _show(pulls.resumed(world, 0, EFFORT))
+    over += _show(pulls.tail(world, 0, EFFORT))
     print(f"bench gate: {over} over" if over else "bench gate: all within bounds")
     return 1 if over else 0
 

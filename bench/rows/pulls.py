@@ -34,9 +34,19 @@ def speed(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
     size = round(FILE * effort.scale)
     row = f"pull of one file of {size // 1_000_000} MB"
     world.rtt(rtt_ms)
-    theirs = _scp_s(world, size)
-    with _pulling(world) as (client, project):
-        mine = _pull_s(world, client, project, size)
+    theirs, mine = [], []
+    # In turns where that is quick: other work on the machine must not decide.
+    for turn in range(2 if rtt_ms < 100 else 1):
+        theirs.append(_scp_s(world, size))
+        with _pulling(world) as (client, project):
+            mine.append(_pull_s(client, project, size, f"{turn}.pt"))
+    yield from _compared(row, rtt_ms, size, (min(mine), min(theirs)))
+
+
+def _compared(
+    row: str, rtt_ms: int, size: int, seconds: tuple[float, float]
+) -> Iterator[Result]:
+    mine, theirs = seconds
     limit = theirs / FASTER.get(rtt_ms, 1.0)
     note = f"{size / mine / 1e6:.0f} MB/s against {size / theirs / 1e6:.0f}"
     yield Result(row, OURS, rtt_ms, mine, "s", limit=limit, note=note)
@@ -51,7 +61,7 @@ def huge(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
         pids = {"daemon": daemon_pid(world), "agent": _agent_pid(project)}
         before = {who: memory_mb(pid) for who, pid in pids.items()}
         with _watching(pids) as most:
-            seconds = _pull_s(world, client, project, size)
+            seconds = _pull_s(client, project, size)
         for who in pids:
             row = f"memory on top, pull of {size / 1e9:.1f} GB"
             grown = most[who] - before[who]
@@ -66,7 +76,7 @@ def resumed(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
     with _pulling(world) as (client, project):
         before = world.traffic().down
         world.proxy.cut_after("down", size * 9 // 10)
-        _pull_s(world, client, project, size)
+        _pull_s(client, project, size)
         extra = world.traffic().down - before - size
     row = f"extra bytes after a cut at 90 % of {size // 1_000_000} MB"
     yield Result(row, OURS, rtt_ms, extra, "bytes", limit=0.02 * size)
@@ -77,7 +87,7 @@ def tail(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
     size = round(LOG * effort.scale)
     world.rtt(0)
     with _pulling(world) as (client, project):
-        _pull_s(world, client, project, size, "train.log")
+        _pull_s(client, project, size, "train.log")
         world.rtt(rtt_ms)
         log = project.remote / "checkpoints" / "train.log"
         mark, before = client.mark(), world.traffic().total
@@ -165,7 +175,7 @@ def _forget(project: Project, name: str) -> None:
 
 
 def _pull_s(
-    world: World, client: LspClient, project: Project, size: int, name: str = "a.pt"
+    client: LspClient, project: Project, size: int, name: str = "a.pt"
 ) -> float:
     mark = client.mark()
     began = _finish(project, name, size)

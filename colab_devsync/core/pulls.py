@@ -5,6 +5,7 @@ Pure functions and frozen values; any thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
@@ -70,6 +71,14 @@ def selection(include: Sequence[str]) -> list[list[object]]:
     """`include` as the agent takes it: [negated, folders only, whole path, regex]."""
     patterns = [one for one in map(parse, include) if one is not None]
     return [[one.negated, one.dir_only, one.anchored, one.regex] for one in patterns]
+
+
+def not_mirrored(local: str, include: Sequence[str]) -> list[str]:
+    """gitignore patterns, from the project's root, of what a rule brings home."""
+    if local == ".":
+        return list(include)
+    folder = re.sub(r"([\\*?\[])", r"\\\1", local)
+    return [f"/{folder}/", f"/{folder}/**"]
 
 
 def newest_first(files: Mapping[str, Version]) -> list[str]:

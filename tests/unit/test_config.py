@@ -271,6 +271,7 @@ MISTAKES = [
         None,
     ),
     ("[[pull]]\nremote = 'a'\nevery = «0»", "pull[0].every", "from 1", None),
+    ("[[pull]]\nremote = 'a'\nlocal = «'.'»", "pull[0].local", "`include`", None),
     ("[[pull]]\nremote = 'a'\nlocal = «'C:/x'»", "pull[0].local", "relative", None),
     ("[[forward]]\nremote_port = «0»", "forward[0].remote_port", "from 1", None),
     (

@@ -127,6 +127,12 @@ def _check_pulls(rules: list[Values]) -> Iterator[Mistake]:
                 "is missing, and `remote` is absolute",
                 tables()["pull"].keys["local"].expected,
             )
+        elif rule["local"] == "." and not rule.get("include"):
+            yield Mistake(
+                path,
+                "is the whole project, and `include` does not say which files",
+                "a folder of its own, or `include`",
+            )
         elif rule["local"] is not BROKEN:
             # Windows and macOS take names that differ only in case for one.
             first = seen.setdefault(rule["local"].casefold(), index)

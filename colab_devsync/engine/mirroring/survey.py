@@ -19,6 +19,7 @@ from ...core.config import Config
 from ...core.events import Problem
 from ...core.ignore import IgnoreRules
 from ...core.plan import Known, LocalStat
+from ...core.pulls import not_mirrored
 from ...errors import DevsyncError
 from ...remote.client import AgentClient, Reply
 from . import tree
@@ -70,11 +71,16 @@ def rules_of(config: Config) -> IgnoreRules:
     """The project's ignore rules, before any .gitignore was read. What is pulled is
     not sent back: pruning old checkpoints here must not delete them there."""
     sync = config.sync
-    pulled = [f"/{rule.local}/" for rule in config.pull if rule.local != "."]
+    pulled = [
+        pattern
+        for rule in config.pull
+        for pattern in not_mirrored(rule.local, rule.include)
+    ]
+    kept_out = [f"!{one}" for one in pulled if not one.startswith("!")]
     return IgnoreRules(
         gitignore=sync.gitignore,
         exclude=(*sync.exclude, *pulled),
-        include=sync.include,
+        include=(*sync.include, *kept_out) if sync.include else (),
     )
 
 

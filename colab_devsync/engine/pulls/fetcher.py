@@ -16,7 +16,7 @@ from ..uplink import Uplink
 from .incoming import HashAnswer, Incoming, RangeAnswer
 from .small import Batch
 
-_LANES = 4
+_LANES = 2
 
 Item = Incoming | Batch
 OnHashes = Callable[[list[str] | None, str], None]

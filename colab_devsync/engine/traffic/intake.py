@@ -32,8 +32,8 @@ _BEGUN = 3  # at the start, times what fits; the rate is one round trip behind
 _TICK_S = 0.01
 _FULL = 0.7
 _FAST = 30e6  # bytes/s
-_FASTEST = 125e6  # bytes/s, where the round trip is long enough to tell
-_AMPLE = 7 << 20  # bytes; enough nearby
+_FASTEST = 150e6  # bytes/s, where the round trip is long enough to tell
+_AMPLE = 8 << 20  # bytes; enough nearby
 _GROWTH = 1.3  # in a round trip, while there is no queue
 _LEAST = 0.6  # of the room is left, however crowded it is
 _GUESS = 500_000  # bytes/s, the slowest link we have patience for
@@ -194,7 +194,7 @@ class Intake:
 
     def _ceiling(self) -> float:
         """Bytes; more would leave nothing of this machine to others."""
-        return max(_AMPLE, _FASTEST * self._lowest_s)
+        return _AMPLE + _FASTEST * self._lowest_s
 
     def _horizon_s(self) -> float:
         if self._ahead.is_fast:
