@@ -27,7 +27,7 @@ import org.eclipse.lsp4j.services.LanguageClient;
 import org.eclipse.lsp4j.services.LanguageServer;
 
 public class Lsp4ijClient implements LanguageClient {
-  static final long LIMIT_S = 30;
+  static final long LIMIT_S = 60;
   static final Gson GSON = new Gson();
 
   final BlockingQueue<PublishDiagnosticsParams> diagnostics = new LinkedBlockingQueue<>();

@@ -17,7 +17,7 @@ import org.eclipse.lsp4j.debug.services.IDebugProtocolServer;
 import org.eclipse.lsp4j.jsonrpc.Launcher;
 
 public class Lsp4ijDebugger implements IDebugProtocolClient {
-  static final long LIMIT_S = 45;
+  static final long LIMIT_S = 60;
   static final Gson GSON = new Gson();
 
   final CompletableFuture<Void> initialized = new CompletableFuture<>();

@@ -8,7 +8,7 @@
 
 (defvar report (getenv "REPORT"))
 (defvar far (file-name-as-directory (getenv "FAR")))
-(defvar limit 30)
+(defvar limit 60)
 
 (defun tell (step facts)
   (let ((coding-system-for-write 'utf-8))

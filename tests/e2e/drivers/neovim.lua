@@ -1,7 +1,7 @@
 -- Drives a headless Neovim as a person would, and writes what it saw as JSON lines to
 -- $REPORT. $STEPS names the steps; $FAR is the project's folder on the "VM".
 local report = assert(io.open(vim.env.REPORT, "w"))
-local LIMIT_MS = 30000
+local LIMIT_MS = 60000
 local FAR = vim.env.FAR
 
 local function tell(step, facts)
