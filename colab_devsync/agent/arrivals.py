@@ -7,6 +7,7 @@ the sender compares the hashes with its own file before it relies on them.
 
 from __future__ import annotations
 
+import bisect
 import os
 import sys
 import threading
@@ -57,7 +58,7 @@ class Arrival:
     def __init__(self, folder: int, name: str, source: str) -> None:
         self.name = name
         self.source = source
-        self.pieces: Pieces = {}
+        self._noted = Noted()
         self._folder = folder
         self._lock = threading.Lock()
         self._fd = os.open(name, _FLAGS, 0o600, dir_fd=folder)
@@ -71,11 +72,17 @@ class Arrival:
         head = b"of " + source.encode("ascii", "backslashreplace") + b"\n"
         text = _read_all(self._log)
         if text.startswith(head):
-            self.pieces = _pieces(text[len(head) :])
+            self._noted = _noted(text[len(head) :])
         else:
             os.ftruncate(self._fd, 0)
             os.ftruncate(self._log, 0)
             write_all(self._log, head)
+
+    @property
+    def pieces(self) -> Pieces:
+        """A copy."""
+        with self._lock:
+            return dict(self._noted.pieces)
 
     def write(self, offset: int, piece: bytes) -> None:
         """Stores a piece, then notes it. OSError."""
@@ -86,7 +93,7 @@ class Arrival:
             view, at = view[written:], at + written
         with self._lock:
             write_all(self._log, b"%d %d %s\n" % (offset, len(piece), found.encode()))
-            _note(self.pieces, offset, (len(piece), found))
+            self._noted.note(offset, (len(piece), found))
 
     def take(self, size: int) -> int:
         """All is here: an open descriptor of the file, cut to `size`."""
@@ -106,25 +113,41 @@ class Arrival:
                 pass
 
 
-def _note(pieces: Pieces, offset: int, piece: Piece) -> None:
-    """A later piece replaces what it covers; of what it covers partly nothing stays."""
-    end = offset + piece[0]
-    if offset not in pieces or pieces[offset][0] != piece[0]:
-        covered = [at for at in pieces if at < end and at + pieces[at][0] > offset]
-        for at in covered:
-            del pieces[at]
-    pieces[offset] = piece
+class Noted:
+    """Pieces that never overlap; cheap however many there are."""
+
+    def __init__(self) -> None:
+        self.pieces: Pieces = {}
+        self._starts: List[int] = []  # sorted
+
+    def note(self, offset: int, piece: Piece) -> None:
+        """A later one replaces what it covers; of what it covers partly nothing
+        stays."""
+        old = self.pieces.get(offset)
+        if old is None or old[0] != piece[0]:
+            first = bisect.bisect_left(self._starts, offset)
+            if first and self._end(first - 1) > offset:
+                first -= 1
+            last = bisect.bisect_left(self._starts, offset + piece[0], first)
+            for at in self._starts[first:last]:
+                del self.pieces[at]
+            self._starts[first:last] = [offset]
+        self.pieces[offset] = piece
+
+    def _end(self, index: int) -> int:
+        at = self._starts[index]
+        return at + self.pieces[at][0]
 
 
-def _pieces(text: bytes) -> Pieces:
-    pieces: Pieces = {}
+def _noted(text: bytes) -> Noted:
+    noted = Noted()
     for line in text.split(b"\n")[:-1]:  # the last may be torn
         try:
             offset, length, found = line.split()
-            _note(pieces, int(offset), (int(length), found.decode("ascii")))
+            noted.note(int(offset), (int(length), found.decode("ascii")))
         except ValueError:
             pass  # torn by a full disk: the piece is sent again
-    return pieces
+    return noted
 
 
 def _read_all(fd: int) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Un
 assert sys.platform != "win32"  # runs on the VM only
 
 from . import hashing, probe, wire
-from .arrivals import Arrival, Piece, digest, is_whole, log_name, part_name
+from .arrivals import Arrival, digest, is_whole, log_name, part_name
 from .ownership import Ownership, Stale
 from .paths import PUSH_DIR, Folders, UnsafePath, entry_stat, link_stays_inside, split
 from .refusal import guarded
@@ -261,7 +261,7 @@ class Deposit:
     def end(self, wanted: Wanted, source: str) -> Result:
         """All pieces have arrived: checks them, brings them to disk, renames."""
         arrival = self._arrival(wanted.path, source)
-        pieces: Dict[int, Piece] = dict(arrival.pieces)
+        pieces = arrival.pieces
         if not is_whole(pieces, wanted.size) or digest(pieces) != wanted.hash:
             return (wire.BAD_HASH, "", "")
         fd = arrival.take(wanted.size)
@@ -287,7 +287,7 @@ class Deposit:
         if not source:
             return self.reading(wanted.path)
         arrival = self._arrival(wanted.path, source)
-        pieces: Dict[int, Piece] = dict(arrival.pieces)
+        pieces = arrival.pieces
         if not is_whole(pieces, wanted.size) or digest(pieces) != wanted.hash:
             raise FileNotFoundError(errno.ENOENT, "the archive is not whole")
         return arrival.take(wanted.size)

@@ -125,7 +125,8 @@ class Push:
             in_pieces = sending.larges[0] if self._leaves_pieces else None
             self._unpacked = unpacker.run(target.base, source, in_pieces)
         self._report(sending, "writing to disk")
-        self._ask(uplink, "done", base=target.base, sync=True)
+        is_unsynced = self._tally.is_unsynced or self._spec.unpack
+        self._ask(uplink, "done", base=target.base, sync=is_unsynced)
         return target
 
     def _open(self, uplink: Uplink) -> Target:

@@ -28,6 +28,7 @@ from .pieces import Pieces, Range
 _STREAMS = 24  # more than any connection has
 _BATCH_FILES = 128
 _PIECE = 512 << 10  # bytes at most: what is cut inside a piece is sent again
+_PIECES = 200_000  # of one file at most: their list travels in one answer
 _TRIES = 4  # of a file that changes while it is sent
 
 Step = Callable[[Lane], None]
@@ -53,6 +54,7 @@ class Tally:
     files: int = 0
     bytes: int = 0  # of these files
     sent: int = 0  # bytes of content on the wire
+    is_unsynced: bool = False  # small files are not surely on the VM's disk
     done: set[str] = field(default_factory=set)
     replaced: list[str] = field(default_factory=list)
     refused: list[Skipped] = field(default_factory=list)
@@ -149,6 +151,7 @@ class Sending:
 
     def _pick_piece(self, frame: int) -> Step:
         large = self._open[0]
+        frame = max(frame, large.source.size // _PIECES)
         start, end = large.gaps.pop(0)
         cut = min(end, start + frame)
         if cut < end:
@@ -205,6 +208,7 @@ class Sending:
                 sources.append(now)
                 payloads.append(data)
                 entries.append(self._entry(now, _hash(now, data), len(data)))
+        self._tally.is_unsynced = True
         payload = b"".join(payloads)
         meta = self._meta("put", entries=entries)
 
