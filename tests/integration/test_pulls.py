@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from colab_devsync.core.events import PullsChanged
 from colab_devsync.errors import ConfigError, NotPulled
 from tests.support.project import Project
 from tests.support.pulls import BIG, Pulling, noise, rule
+from tests.support.remotes import Login
+from tests.support.sshd import Sshd
 
 
 @pytest.fixture
@@ -266,3 +269,19 @@ def test_a_session_that_pulls_is_in_use(pulling: Pulling) -> None:
     assert not pulling.project.session.is_in_use
     pulling.pull()
     pulling.until(lambda: pulling.project.session.is_in_use, "it is needed")
+
+
+@pytest.mark.openssh
+def test_a_server_that_refuses_forwards(
+    project: Project, make_sshd: Callable[..., Sshd]
+) -> None:
+    sshd = make_sshd(forwarding=False)
+    project.remote.login = Login(
+        sshd.port, sshd.user, sshd.identity_file, sshd.fingerprint
+    )
+    project.configure(more=rule())
+    pulling = Pulling(project)
+    pulling.put("a.pt", noise(BIG))
+    pulling.put("b.pt", b"small")
+    assert pulling.pull() == (2, BIG + 5)
+    assert pulling.read("a.pt") == noise(BIG)

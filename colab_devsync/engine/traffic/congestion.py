@@ -182,12 +182,6 @@ class Window:
             self._steering.arrived(size, self._limit, late_s)
             self._changed.notify_all()
 
-    def cancel(self, size: int) -> None:
-        """What was acquired does not travel after all."""
-        with self._changed:
-            self._used -= size
-            self._changed.notify_all()
-
     def look(self, delay_s: float, lowest_s: float) -> None:
         """A ping is back (or overdue): it waited `delay_s` behind other traffic, of
         a round trip that is `lowest_s` on the empty link."""
