@@ -26,6 +26,7 @@ from colab_devsync.engine.session import Session
 from colab_devsync.engine.store import Store
 from colab_devsync.errors import AgentCrashed, LinkError, NotFlushed, SyncError
 from tests.chaos.local_link import LocalLink
+from tests.support.files import remove_tree
 
 CONFIG = ".colabremote.toml"
 WAIT_S = 30.0
@@ -178,7 +179,7 @@ class World:
         self.session.disconnect().result(WAIT_S)
         while self.link.connections:
             self.link.connections.pop().end()
-        shutil.rmtree(self.there.root)
+        remove_tree(self.there.root)
         self.there.root.mkdir()
         self.there.owed.clear()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from tests.e2e.runs_there import (
     specs,
     write_programs,
 )
+from tests.support.files import remove_tree
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
 
@@ -374,7 +374,7 @@ def test_a_run_whose_vm_was_replaced_is_3(
         pid = int(next_line(process))
         proxy.freeze()
         os.killpg(pid, signal.SIGKILL)
-        shutil.rmtree(remote.root)
+        remove_tree(remote.root)
         remote.root.mkdir()
         proxy.unfreeze()
         proxy.reset_all()

@@ -9,6 +9,7 @@ import pytest
 
 from colab_devsync.core.events import Question
 from colab_devsync.errors import UnsafePlan
+from tests.support.files import remove_tree
 from tests.support.project import Project
 
 COUNT = 30
@@ -23,7 +24,7 @@ def filled(project: Project) -> Project:
 
 
 def wipe(project: Project) -> None:
-    shutil.rmtree(project.vm)
+    remove_tree(project.vm)
     project.vm.mkdir()
 
 
@@ -38,7 +39,7 @@ def test_a_wiped_vm_is_filled_again(filled: Project) -> None:
 
 def test_a_root_that_is_not_there_is_made(filled: Project) -> None:
     filled.close()
-    shutil.rmtree(filled.vm)
+    remove_tree(filled.vm)
     filled.sync()
     filled.assert_same()
 
@@ -55,7 +56,7 @@ def test_what_was_deleted_here_meanwhile_is_no_debt(filled: Project) -> None:
 
 def test_files_another_vm_holds_already_are_adopted_unsent(filled: Project) -> None:
     filled.close()
-    shutil.rmtree(filled.vm / ".colab-devsync")
+    remove_tree(filled.vm / ".colab-devsync")
     result = filled.sync()
     assert (result.files, result.bytes, result.conflicts) == (0, 0, 0)
     filled.save("pkg/m0.py", "new\n")
@@ -66,7 +67,7 @@ def test_files_another_vm_holds_already_are_adopted_unsent(filled: Project) -> N
 
 def test_files_another_vm_holds_differently_are_conflicts(filled: Project) -> None:
     filled.close()
-    shutil.rmtree(filled.vm / ".colab-devsync")
+    remove_tree(filled.vm / ".colab-devsync")
     filled.write_there("pkg/m0.py", "somebody else's\n")
     filled.write_there("stranger.txt", "x\n")
     result = filled.sync()
