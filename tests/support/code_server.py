@@ -189,18 +189,26 @@ class Window:
         expect(row).to_be_visible()
         row.click()
 
-    def palette(self, command: str) -> None:
+    def _quick_input(self, key: str) -> Locator:
+        """Opened by `key`, which is lost on a window that is busy."""
         box = self.find(".quick-input-widget input[type=text]").first
-        self.keys("F1")
-        expect(box).to_be_visible()
-        box.fill(f">{command}")
+        for _ in range(12):
+            self.keys(key)
+            with contextlib.suppress(AssertionError):
+                expect(box).to_be_visible(timeout=5000)
+                return box
+        raise AssertionError(f"{key} opens nothing")
+
+    def offer(self, command: str) -> None:
+        """The palette, with what was typed into it."""
+        self._quick_input("F1").fill(f">{command}")
+
+    def palette(self, command: str) -> None:
+        self.offer(command)
         self.pick(command)
 
     def open_file(self, name: str) -> None:
-        box = self.find(".quick-input-widget input[type=text]").first
-        self.keys("Control+p")
-        expect(box).to_be_visible()
-        box.fill(name)
+        self._quick_input("Control+p").fill(name)
         self.pick(name)
         expect(self.tab(name)).to_be_visible()
         expect(self.find(".editor-instance .view-line").first).to_be_visible()

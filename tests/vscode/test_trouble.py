@@ -49,7 +49,7 @@ def project(
 
 
 def test_trouble(project: Open) -> None:
-    wrong_key(project)
+    configuration(project)
     conflict(project)
     link_cut(project)
     page_of_the_vm(project)
@@ -57,7 +57,8 @@ def test_trouble(project: Open) -> None:
     terminal(project)
 
 
-def wrong_key(project: Open) -> None:
+def configuration(project: Open) -> None:
+    """A wrong key, its explanation, a hover, a completion."""
     window = project.window
     window.open_file(".colabremote.toml")
     text = (project.here / ".colabremote.toml").read_text()
@@ -66,8 +67,16 @@ def wrong_key(project: Open) -> None:
     expect(squiggle).to_be_visible()
     window.hover_on("evry", "every")
     window.shot("wrong-key")
-    window.type_over(text)
+    window.type_over(text + "\n[sync]\n")
     expect(squiggle).to_be_hidden()
+    window.hover_on("provider", "sandbox")
+    window.keys("Control+End")
+    window.page.keyboard.type("mo")
+    offered = window.find(".suggest-widget .monaco-list-row", "mode")
+    expect(offered.first).to_be_visible()
+    window.shot("completion")
+    window.keys("Escape")
+    window.type_over(text)
     window.save()
 
 
