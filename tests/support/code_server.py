@@ -257,11 +257,11 @@ class Window:
         return self.find(".notification-toast .monaco-button", label).first
 
     def hover_on(self, word: str, wanted: str) -> None:
-        """Points at `word` in the editor until the hover says `wanted`."""
+        """Points at `word`, a line's first, until the hover says `wanted`."""
         place = self.find(".editor-group-container.active .view-line", word).first
         hover = self.find(".monaco-hover:visible", wanted).first
         for _ in range(20):
-            place.get_by_text(word).first.hover()
+            place.get_by_text(word).first.hover(position={"x": 12, "y": 8})
             with contextlib.suppress(AssertionError):
                 expect(hover).to_be_visible(timeout=3000)
                 return

@@ -19,7 +19,7 @@ from tests.support.servers import Server
 pytestmark = [pytest.mark.openssh, pytest.mark.timeout(400)]
 
 PULL = '\n[[pull]]\nremote = "checkpoints"\ninclude = ["*.pt"]\nevery = 1\n'
-PAGE = "<h1>TensorBoard of the VM</h1>"
+PAGE = "<h1>Served by the VM</h1>"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def page_of_the_vm(project: Open) -> None:
         window.notification_button("Open").click()
         inside = window.page.frame_locator("iframe.webview").last
         page = inside.frame_locator("iframe").frame_locator("iframe")
-        expect(page.locator("h1")).to_have_text("TensorBoard of the VM")
+        expect(page.locator("h1")).to_have_text("Served by the VM")
         window.shot("page")
 
 
