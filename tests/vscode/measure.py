@@ -2,8 +2,9 @@
 
 Activation is what VS Code itself shows (*Show Running Extensions*). A save is timed
 from the key until the file on the VM has the new content, a debug session from the
-command in the palette until the stopped line is marked. Keys travel through the browser's
-debugging protocol, which is part of both. Not a test: speed depends on the machine.
+command in the palette until the stopped line is marked. Keys travel through the
+browser's debugging protocol, which is part of both. Not a test: speed depends on the
+machine.
 """
 
 from __future__ import annotations
