@@ -8,6 +8,7 @@ output, which has a stream of its own.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -20,7 +21,6 @@ from typing import (
     BinaryIO,
     Callable,
     Dict,
-    List,
     NamedTuple,
     Optional,
     Set,
@@ -36,8 +36,6 @@ from .ownership import Taken
 from .parts import Parts
 from .paths import STATE_DIR, UnsafePath
 from .programs import Programs
-from .pulling import watch
-from .pulling_reads import Reads
 from .refusal import in_words
 from .runs import NoRun, Runs
 from .staging import write_all
@@ -105,7 +103,7 @@ class Agent:
     def drain(self) -> None:
         """After the last request: what of a push is here already counts as arrived."""
         for _ in range(_DRAIN_LOOKS):
-            if self._session and self._session.pushes and self._streams:
+            if self._session and "pushes" in self._session.later and self._streams:
                 time.sleep(0.01)
 
     def end(self, status: int) -> None:
@@ -161,8 +159,7 @@ class Agent:
         tree.start(trust=not torn)
         listener = Listener(self._serve_stream)
         runs = Runs(tree.state, tree.root)
-        reads = Reads(tree.root)
-        self._session = _Session(tree, Parts(tree), listener, unsynced, runs, reads, [])
+        self._session = _Session(tree, Parts(tree), listener, unsynced, runs, {})
         answer = dict(probe.identity())
         answer.update(
             version=wire.VERSION,
@@ -246,19 +243,19 @@ class Agent:
         return probe.machine(self.session.tree.root), b""
 
     def _op_load(self, frame: wire.Frame) -> Answer:
-        """More of our modules, which most connections need not carry: for pushes."""
+        """More of our modules, which most connections need not carry."""
         loader: Any = globals()["__loader__"]
-        loader.add(frame.meta["modules"])
-        from .pushes import Pushes
-
-        tree = self.session.tree
-        self.session.pushes[:] = [Pushes(tree, marker(tree.state))]
+        loader.add(json.loads(wire.inflate(frame)))
         return {}, b""
 
     def _op_push(self, frame: wire.Frame) -> Answer:
-        if not self.session.pushes:
-            raise wire.WireError("load comes before push")
-        return cast(Answer, self.session.pushes[0].answer(frame))
+        from .pushes import Pushes
+
+        tree, later = self.session.tree, self.session.later
+        pushes = later.get("pushes") or later.setdefault(
+            "pushes", Pushes(tree, marker(tree.state))
+        )
+        return cast(Answer, pushes.answer(frame))
 
     def _op_sync(self, frame: wire.Frame) -> Answer:
         self.session.unsynced.sync()
@@ -301,13 +298,8 @@ class Agent:
                     follow(self.session.runs, frame.meta, reader, _Sender(connection))
                     connection.shutdown(socket.SHUT_RDWR)  # wakes its other reader
                     return
-                if frame.meta.get("op") == "watch":
-                    root = self.session.tree.root
-                    send, hang_up = _Sender(connection), _hanging_up(connection)
-                    watch(frame.meta, root, reader, send, hang_up)
-                    return
-                if frame.meta.get("op") == "reads":
-                    self.session.reads.serve(connection, reader)
+                if frame.meta.get("op") in ("watch", "reads"):
+                    self._serve_pulls(frame, connection, reader)
                     return
                 try:
                     self._serve(frame)
@@ -318,6 +310,20 @@ class Agent:
         finally:
             self._streams.discard(connection)
 
+    def _serve_pulls(
+        self, frame: wire.Frame, connection: socket.socket, reader: BinaryIO
+    ) -> None:
+        from .pulling import watch
+        from .pulling_reads import Reads
+
+        root, later = self.session.tree.root, self.session.later
+        if frame.meta["op"] == "watch":
+            send, hang_up = _Sender(connection), _hanging_up(connection)
+            watch(frame.meta, root, reader, send, hang_up)
+        else:
+            reads = later.get("reads") or later.setdefault("reads", Reads(root))
+            reads.serve(connection, reader)
+
 
 class _Session(NamedTuple):
     """What there is after the handshake."""
@@ -327,8 +333,7 @@ class _Session(NamedTuple):
     listener: Listener
     unsynced: Unsynced
     runs: Runs
-    reads: Reads
-    pushes: List[Any]  # of pushes.Pushes: none, or one once somebody pushes
+    later: Dict[str, Any]  # what came by `load`, once it is used
 
 
 class _Sender:

@@ -16,11 +16,11 @@ import shlex
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from .. import agent
 from ..agent import wire
@@ -45,8 +45,14 @@ _STATUS_S = 2.0  # for an exit status to follow the end of the output
 _TOO_OLD = 98
 FLOOR = "3.8"
 
+Part = Literal["start", "pushes", "pulls"]
 # Modules of the agent that most connections never need; see `sources_of`.
-LATER = frozenset({"archives", "arrivals", "deposit", "pushes", "unpack"})
+LATER: Mapping[Part, frozenset[str]] = {
+    "pushes": frozenset({"archives", "arrivals", "deposit", "pushes", "unpack"}),
+    "pulls": frozenset(
+        {"inotify", "pulling", "pulling_folder", "pulling_reads", "writers"}
+    ),
+}
 
 _VERSION = re.compile(r"Python \d+\.\d+")
 _OLD_OPTION = re.compile(r"unknown option:? -I", re.IGNORECASE)
@@ -85,21 +91,25 @@ class Hello:
 
 
 @functools.cache
-def sources_of(later: bool) -> dict[str, str]:
-    """The agent's modules as they travel: those it starts with, or those that follow
+def sources_of(part: Part) -> dict[str, str]:
+    """The agent's modules as they travel: those it starts with, or some that follow
     when they are needed."""
+    all_later = frozenset[str]().union(*LATER.values())
+
+    def belongs(name: str) -> bool:
+        return name in LATER[part] if part in LATER else name not in all_later
+
     return {
         name: lean(path.read_text(encoding="utf-8"))
         for path in resources.files(agent).iterdir()
-        if path.name.endswith(".py")
-        and ((name := path.name.removesuffix(".py")) in LATER) == later
+        if path.name.endswith(".py") and belongs(name := path.name.removesuffix(".py"))
     }
 
 
 @functools.cache
 def payload() -> bytes:
     """The agent's sources as they travel: length, then zlib."""
-    sources = dict(sources_of(later=False))
+    sources = dict(sources_of("start"))
     # `from __future__` would have to come first in what is executed.
     assemble = sources.pop("assemble").replace("from __future__ import annotations", "")
     program = f"SOURCES={sources!r}\n{assemble}"

@@ -113,7 +113,8 @@ class AgentClient:
         self._write_lock = threading.Lock()
         self._lost: DevsyncError | None = None
         self.on_lost: Callable[[DevsyncError], None] = lambda error: None
-        self.has_extras = False  # see remote/extras.py
+        self.extras: set[str] = set()  # see remote/extras.py
+        self.extras_lock = threading.Lock()
 
     def start(self) -> None:
         threading.Thread(

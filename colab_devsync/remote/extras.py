@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .bootstrap import sources_of
+import json
+import zlib
+
+from .bootstrap import Part, sources_of
 from .client import AgentClient
 
 
-def load_extras(client: AgentClient) -> None:
-    """Once per agent. LinkLost, AgentError. Any thread."""
-    if not client.has_extras:
-        client.request({"op": "load", "modules": sources_of(later=True)}).meta()
-        client.has_extras = True
+def load_extras(client: AgentClient, part: Part) -> None:
+    """Once per agent. LinkLost, AgentError. Any thread; blocks a round trip."""
+    with client.extras_lock:
+        if part not in client.extras:
+            packed = zlib.compress(json.dumps(sources_of(part)).encode(), 9)
+            client.request({"op": "load", "z": True}, packed).meta()
+            client.extras.add(part)

@@ -15,6 +15,7 @@ import pytest
 from colab_devsync.agent import wire
 from colab_devsync.core.pulls import Remote, selection
 from colab_devsync.link.base import Stream
+from colab_devsync.remote.extras import load_extras
 from colab_devsync.remote.pulling import Look, WatchFeed, WatchOrder
 from tests.agent.driver import PATIENCE_S, Driven
 
@@ -25,6 +26,7 @@ class Tcp:
     """A `Stream` straight to the agent's listener."""
 
     def __init__(self, agent: Driven) -> None:
+        load_extras(agent.client, "pulls")
         port = agent.hello.bulk_port
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         self.socket.settimeout(PATIENCE_S)

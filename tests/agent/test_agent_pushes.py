@@ -14,7 +14,7 @@ import pytest
 
 from colab_devsync.agent import hashing, wire
 from colab_devsync.errors import AgentError, ProtocolMismatch, RemoteRefused
-from colab_devsync.remote.bootstrap import sources_of
+from colab_devsync.remote.extras import load_extras
 from tests.agent.conftest import Start
 from tests.agent.driver import PATIENCE_S, Driven, tree_of
 from tests.agent.test_agent_disks import Wrap, mounted
@@ -31,7 +31,7 @@ class Pusher:
 
     def __init__(self, agent: Driven, remote: str, **fields: Any) -> None:
         self.agent = agent
-        agent.ask("load", modules=sources_of(later=True))
+        load_extras(agent.client, "pushes")
         order = {"name": "data.bin", "kind": "file", **fields}
         self.place = self.ask("open", remote=remote, **order)
         self.base = self.place["base"]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ...errors import DevsyncError, LinkLost
 from ...remote.client import Meta
+from ...remote.extras import load_extras
 from ...remote.pulling import Lane
 from ..uplink import Uplink
 from .incoming import HashAnswer, Incoming, RangeAnswer
@@ -85,6 +86,7 @@ class Fetcher:
 
     def _open(self) -> bool:
         """One more for hashes: they take long, and nothing shall wait behind them."""
+        load_extras(self._uplink.client, "pulls")
         streams = self._uplink.open_streams(_LANES + 1)
         lanes = [Lane(stream, self._lane_over) for stream in streams]
         for number, lane in enumerate(lanes):

@@ -18,6 +18,7 @@ from ...core.config.schema import PullConfig
 from ...core.events import Event, FilePulled, Problem
 from ...core.pulls import PullInfo, Version, selection
 from ...errors import DevsyncError, LinkLost
+from ...remote.extras import load_extras
 from ...remote.pulling import Look, WatchFeed, WatchOrder
 from ..loop import EngineLoop
 from ..uplink import Uplink
@@ -156,6 +157,7 @@ class Worker:
         """On its own thread, until the stream ends."""
         feed = None
         try:
+            load_extras(uplink.client, "pulls")
             feed = WatchFeed(uplink.open_stream())
             feed.begin(
                 [

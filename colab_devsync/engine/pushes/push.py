@@ -94,7 +94,7 @@ class Push:
     # --- one attempt --------------------------------------------------------------
 
     def _attempt(self, uplink: Uplink) -> Target:
-        load_extras(uplink.client)
+        load_extras(uplink.client, "pushes")
         target = self._open(uplink)
         todo, partly = self._compare(uplink, target)
         self._check_room(target, todo, partly)
