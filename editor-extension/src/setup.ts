@@ -18,6 +18,7 @@ const PROVIDERS = [
 const EDITORS = ["vscode", "pycharm", "neovim", "emacs", "helix", "zed"];
 const PASTE = "Paste what the notebook printed: ssh -p 12345 root@host, or devsync://...";
 
+type Written = { files: { path: string; state: string; reason?: string }[]; steps: string[] };
 type Check = { name: string; ok: boolean | null; message: string; hint: string };
 
 export function setupCommands(devsync: Devsync, projects: Projects) {
@@ -62,7 +63,8 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
     notebook: async (folder: string) => open((await devsync.job<{ path: string }>("notebook", { folder })).path),
     setup: async (folder: string) => {
       const editor = chosen(await vscode.window.showQuickPick(EDITORS, { title: "Set up which editor?" }));
-      print(JSON.stringify(await devsync.job("setup", { folder, editor }), null, 2));
+      const { files, steps } = await devsync.job<Written>("setup", { folder, editor });
+      print(...files.map(({ path, state, reason = "" }) => `${state.padEnd(10)} ${path} ${reason}`), "", ...steps);
     },
     sshConfig: async (folder: string) => print(JSON.stringify(await devsync.job("sshConfig", { folder }), null, 2)),
   };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,30 @@ if __name__ == "__main__":
 """
 LOSS_LINE = 6  # print(...) in step
 
+PARENT = """\
+import multiprocessing
+
+
+def work(number):
+    square = number * number
+    return square
+
+
+if __name__ == "__main__":
+    child = multiprocessing.Process(target=work, args=(7,))
+    child.start()
+    child.join()
+    print("joined", child.exitcode)
+"""
+SQUARE_LINE = 6  # return square
+
+LAUNCH = {
+    "type": "colab-devsync",
+    "request": "launch",
+    "name": "On the VM",
+    "program": "${file}",
+}
+
 
 @pytest.fixture
 def window(
@@ -47,7 +72,7 @@ def window(
     remote: Remote,
     make_proxy: Callable[..., ChaosProxy],
 ) -> Window:
-    (here / "train.py").write_text("print('empty')\n")
+    (here / "train.py").write_text(PARENT)
     write_config(here, remote, port=make_proxy(remote.login.port, rtt_ms=20).port)
     window = open_window(here)
     window.wait_status(re.compile(r"segmentation\s+\d+ ms"))
@@ -61,6 +86,25 @@ def test_save_run_debug(window: Window, here: Path, remote: Remote) -> None:
     wait_until(holds(remote.root / "train.py", TRAIN), "train.py is on the VM")
     run_it(window)
     debug_it(window)
+
+
+def test_launch_json_children_and_lenses(window: Window, here: Path) -> None:
+    configurations = {"version": "0.2.0", "configurations": [LAUNCH]}
+    (here / ".vscode").mkdir()
+    (here / ".vscode" / "launch.json").write_text(json.dumps(configurations))
+    window.open_file("train.py")
+    window.toggle_breakpoint(SQUARE_LINE)
+    window.keys("F5")
+    expect(window.stopped_line).to_be_visible()
+    expect(window.find(".debug-call-stack", "Subprocess").first).to_be_visible()
+    window.show_locals()
+    expect(window.variable("square")).to_contain_text("49")
+    window.shot("child")
+    window.debug_button("continue").click()
+    expect(window.find(".debug-toolbar")).to_be_hidden()
+    window.find(".codelens-decoration a", "Run on Colab").first.click()
+    expect(window.output).to_contain_text("joined 0")
+    expect(window.output).to_contain_text("[train-2: done]")
 
 
 def run_it(window: Window) -> None:
@@ -86,6 +130,10 @@ def debug_it(window: Window) -> None:
     expect(window.variable("epoch")).to_contain_text("1")
     window.debug_button("restart").click()
     expect(window.variable("epoch")).to_contain_text("0")
+    window.debug_button("stop").click()
+    expect(window.find(".debug-toolbar")).to_be_hidden()
+    window.keys("F5")  # without a launch.json
+    expect(window.stopped_line).to_be_visible()
     window.debug_button("stop").click()
     expect(window.find(".debug-toolbar")).to_be_hidden()
     window.open_view()
