@@ -109,8 +109,7 @@ async function offerInstall(error: unknown): Promise<string[]> {
   const [install, settings] = ["Install with pip", "Open Settings"];
   const answer = await vscode.window.showErrorMessage(error.message, install, settings);
   if (answer === install) return installServer().then(findServer);
-  const open = "workbench.action.openSettings";
-  if (answer === settings) await vscode.commands.executeCommand(open, "colabDevsync.serverCommand");
+  if (answer) await vscode.commands.executeCommand("workbench.action.openSettings", "colabDevsync.serverCommand");
   throw new Told(error.message);
 }
 

@@ -7,8 +7,6 @@ import type { Conflict } from "./model.ts";
 import type { Node } from "./nodes.ts";
 import { chosen, fileOf, type Projects, type Target } from "./projects.ts";
 
-type Keep = "local" | "remote";
-
 export function conflictCommands(devsync: Devsync, projects: Projects) {
   const all = () =>
     projects.all.flatMap(({ status: { folder }, conflicts }) =>
@@ -35,7 +33,7 @@ export function conflictCommands(devsync: Devsync, projects: Projects) {
     await vscode.commands.executeCommand("vscode.diff", vscode.Uri.file(copy), vscode.Uri.file(local), title);
   };
 
-  const keep = async (target: Target, version: Keep) => {
+  const keep = async (target: Target, version: "local" | "remote") => {
     const { folder, path, local } = await find(target);
     const document = vscode.workspace.textDocuments.find(({ uri }) => uri.fsPath === local);
     if (document?.isDirty && version === "remote") {

@@ -56,7 +56,7 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
       const { label: provider } = chosen(await vscode.window.showQuickPick(PROVIDERS, { title }));
       const address = provider === "direct" ? await ask("Host and port", "203.0.113.7:22") : undefined;
       const [host, port] = address?.split(":") ?? [];
-      const args = { folder, provider, ...(address ? { host, port: Number(port ?? 22) } : {}) };
+      const args = { folder, provider, ...(address && { host, port: Number(port ?? 22) }) };
       await open((await devsync.command<{ path: string }>("init", args)).path);
     },
     openConfig: (folder: string) => open(join(folder, ".colabremote.toml")),
