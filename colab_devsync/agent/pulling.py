@@ -185,8 +185,8 @@ class Watching:
             if self._watch_all(rule):
                 # What was made before its folder was watched.
                 self._tell(number, rule, rule.folder.look_everywhere())
-        elif touched:
-            self._tell(number, rule, rule.folder.look_at(touched))
+        elif touched:  # and what waits: news may come faster than files come of age
+            self._tell(number, rule, rule.folder.look_at(touched | rule.folder.pending))
         else:
             self._tell(number, rule, rule.folder.look_again())
 

@@ -131,6 +131,11 @@ class Folder:
         """At what was still written, and at what grows."""
         return self.look_at(set(self._pending) | self._growing)
 
+    @property
+    def pending(self) -> Set[str]:
+        """What is not finished as far as we know."""
+        return set(self._pending)
+
     def due(self) -> Optional[float]:
         """When (monotonic) that is to be done; None: not at all."""
         if self.is_young:

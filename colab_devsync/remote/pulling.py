@@ -20,10 +20,10 @@ from ..errors import LinkLost
 from ..link.base import Stream
 from .client import Meta, RawStream
 
-_PIECE = 1 << 20  # bytes handed on at once
+_PIECE = 256 << 10  # bytes handed on at once; what a broken link may cost a lane
 _BUFFER = 256 << 10
 # Waking up for every packet costs more than the packet: let some gather.
-_GATHERED, _PAUSE_S = 256 << 10, 0.002
+_GATHERED, _PAUSE_S = 128 << 10, 0.002
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,6 +118,30 @@ def test_new_files_are_told_by_themselves(agent: Driven, out: Path) -> None:
         (out / "staged").write_bytes(b"moved")
         os.replace(out / "staged", out / "moved.pt")
         watched.until("moved.pt")
+
+
+def test_files_are_told_while_others_come_without_a_pause(
+    agent: Driven, out: Path
+) -> None:
+    is_told, pause = threading.Event(), threading.Event()
+
+    def write() -> None:
+        for number in range(100_000):
+            (out / f"{number}.pt").write_bytes(b"x")
+            if is_told.is_set():
+                return
+            pause.wait(0.002)
+
+    writer = threading.Thread(target=write, daemon=True)
+    with watching(agent) as watched:
+        watched.look()
+        writer.start()
+        try:
+            watched.until("3.pt")
+            assert writer.is_alive()
+        finally:
+            is_told.set()
+            writer.join()
 
 
 def test_what_is_written_is_not_told_but_what_is_appended_is(

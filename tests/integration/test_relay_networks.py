@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_a_breakpoint_through_the_relay(place: Place, far: Project) -> None:
 
 
 def test_a_false_vm_is_refused(place: Place, far: Project) -> None:
-    head, _, pin = place.shown.partition("SHA256:")
+    head, _, pin = unquote(place.shown).partition("SHA256:")
     false = head + "SHA256:" + pin[1:43] + pin[0]
     with pytest.raises(HostKeyChanged, match="nothing was sent"):
         far.session.connect(false).result(HEALED_S)

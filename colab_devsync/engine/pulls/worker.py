@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 SMALL = 256 << 10  # bytes; smaller files come many at once
 _BATCH_FILES, _BATCH_BYTES = 200, 1 << 20
 _BATCHES = 6  # at a time
-_LARGE = 3  # files at a time: the newest, and what came before it
+_LARGE = 3  # files at a time; one more if that is the newest of all
 _PLAN_S = 0.02  # between two plans
 _TELL_S = 0.1  # between two messages about how it stands
 _WATCH_AGAIN_S = 1.0
@@ -263,9 +263,13 @@ class Worker:
 
     def _plan_rule(self, rule: Rule) -> None:
         order = rule.to_fetch()
-        _drop_unwanted(rule, set(order))
-        large = [path for path in order if _size(rule, path) > SMALL][:_LARGE]
-        for path in rule.startable(large):
+        _drop_outdated(rule)
+        large = [path for path in order if _size(rule, path) > SMALL]
+        free = _LARGE - sum(not isinstance(one, Batch) for one in rule.busy.values())
+        startable = rule.startable(large)
+        if not free and startable[:1] == large[:1]:
+            free = 1
+        for path in startable[: max(0, free)]:
             self._bring.large(rule, path)
         batches = len({id(one) for one in rule.busy.values() if isinstance(one, Batch)})
         small = rule.startable(path for path in order if _size(rule, path) <= SMALL)
@@ -347,15 +351,17 @@ def _batches(rule: Rule, paths: Iterable[str], limit: int) -> list[list[str]]:
     return made
 
 
-def _drop_unwanted(rule: Rule, order: set[str]) -> None:
-    """What the VM has replaced, or nobody wants any more, is not brought; unless most
-    of it is here: the VM can still read a version that it has replaced."""
+def _drop_outdated(rule: Rule) -> None:
+    """What the VM has replaced is not brought; unless most of it is here: the VM can
+    still read a version that it has replaced. What has begun is finished, though newer
+    files came: else a program that writes faster than the link carries gets none home.
+    """
     for path, item in list(rule.busy.items()):
         if not isinstance(item, Incoming):
             continue
         held = rule.there.get(path)
         now = held.version if held is not None else None
-        if path in order and now == item.version:
+        if now == item.version:
             continue
         if now is not None and _goes_on(item, now):
             continue
