@@ -71,7 +71,7 @@ def huge(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
 
 def resumed(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
     """Wire bytes beyond the file's own, when the link breaks at 90 %."""
-    size = round(FILE * effort.scale)
+    size = max(LEAST, round(FILE * effort.scale))
     world.rtt(rtt_ms)
     with _pulling(world) as (client, project):
         before = world.traffic().down

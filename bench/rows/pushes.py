@@ -20,6 +20,7 @@ from . import Effort
 
 OURS, SCP = "colab-devsync", "scp"
 FILE = 1_000_000_000  # bytes
+LEAST = 400_000_000  # what is on its way when a link breaks is lost, whatever the file
 CAPS = (2e6, 10e6)  # bytes/s
 WAIT_S = 900
 FASTER = {0: 1.0, 50: 4.0, 200: 10.0}
@@ -45,7 +46,7 @@ def speed(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
 def resumed(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
     """Wire bytes beyond the file's own: when the link breaks at 90 %, and when all
     is there already."""
-    size = round(FILE * effort.scale)
+    size = max(LEAST, round(FILE * effort.scale))
     world.rtt(rtt_ms)
     with _pushing(world, size) as (client, project, local):
         before = world.traffic().up
