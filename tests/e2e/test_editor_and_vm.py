@@ -104,7 +104,8 @@ def test_two_editors_and_a_terminal_share_one_session(
     with place.editor() as one, place.editor() as two:
         for editor in (one, two):
             editor.initialize(here)
-            editor.wait_for("colabDevsync/status", is_online)
+            # What is saved before the first mirror goes with it, without a word.
+            editor.wait_for("colabDevsync/status", lambda body: body["files"] > 0)
         daemon = one.request("colabDevsync/daemon", {})
         assert len(daemon["projects"]) == 1
         one.save(here / "train.py", "print('shared')\n")
