@@ -17,6 +17,7 @@ from tests.support.proxy import ChaosProxy
 from tests.support.pulls import BIG, Pulling, noise, rule
 
 HUGE = 12_000_000
+HANDSHAKE = 100_000  # bytes; and all that is not the file
 
 
 @pytest.fixture
@@ -32,36 +33,69 @@ def online(pulling: Pulling) -> Pulling:
     return pulling
 
 
-@pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.9, 0.999])
 def test_a_cut_anywhere_costs_nothing_twice(
     online: Pulling, proxy: ChaosProxy, share: float
 ) -> None:
     data = noise(BIG)
-    before = proxy.counts().down
+    proxy.refuse()
+    count = proxy.counts().connections
     proxy.cut_after("down", int(BIG * share) + 1)
     online.put("a.pt", data)
-    online.wait("a.pt", data)
-    # What was under way when it broke, and two handshakes.
-    assert proxy.counts().down - before < BIG + 900_000
+    online.wait_cut(proxy, count)
+    only_the_rest_comes(online, proxy, data)
     assert online.files() == {"a.pt"}
+
+
+def only_the_rest_comes(online: Pulling, proxy: ChaosProxy, data: bytes) -> None:
+    """The link is cut, and connections are refused: how much is here is certain."""
+    missing = len(data) - online.stored("a.pt", data)
+    before = proxy.counts().down
+    proxy.refuse(False)
+    online.wait("a.pt", data)
+    assert proxy.counts().down - before < missing * 1.05 + HANDSHAKE
 
 
 def test_many_cuts_in_a_row(online: Pulling, proxy: ChaosProxy) -> None:
     data = noise(HUGE)
+    stored = 0
+    proxy.refuse()
+    count = proxy.counts().connections
+    proxy.cut_after("down", 700_000)
     online.put("a.pt", data)
-    for size in (700_000, 40_000, 1_500_000, 90_000, 2_000_000):
-        online.project.wait_link("online")
+    for size in (40_000, 1_500_000, 90_000, 2_000_000):
+        online.wait_cut(proxy, count)
+        before, stored = stored, online.stored("a.pt", data)
+        assert before <= stored < HUGE
         proxy.cut_after("down", size)
-        online.project.log.clear()
-        online.until(
-            lambda: (
-                online.project.session.status().link != "online"
-                or online.read("a.pt") == data
-            ),
-            "the next cut",
-        )
-    online.wait("a.pt", data)
-    assert proxy.counts().down < HUGE + 6_000_000
+        proxy.refuse(after=1)
+        count += 1
+    online.wait_cut(proxy, count)
+    assert stored <= online.stored("a.pt", data)
+    only_the_rest_comes(online, proxy, data)
+
+
+def test_what_has_arrived_is_kept(online: Pulling, proxy: ChaosProxy) -> None:
+    data = noise(BIG)
+    proxy.shape(bandwidth=1_000_000)
+    before = proxy.counts().down
+    online.put("a.pt", data)
+    online.until(lambda: 0 < online.info().waiting_bytes < BIG * 3 // 4, "it comes")
+    proxy.freeze("down")
+    came = proxy.counts().down - before
+    online.until(
+        # But for the frames around it, and half a packet at the end.
+        lambda: BIG - online.info().waiting_bytes > came * 0.95 - 50_000,
+        "all that the proxy has delivered is here",
+    )
+    proxy.refuse()
+    count = proxy.counts().connections
+    proxy.reset_all()
+    proxy.unfreeze()
+    proxy.shape()
+    online.wait_cut(proxy, count)
+    assert online.stored("a.pt", data) > came * 0.95 - 50_000
+    only_the_rest_comes(online, proxy, data)
 
 
 def test_a_new_session_goes_on_where_the_last_one_was(
@@ -112,7 +146,7 @@ def _lags(online: Pulling) -> bool:
 def test_a_file_that_is_written_over_in_place_is_never_mixed(
     online: Pulling, proxy: ChaosProxy
 ) -> None:
-    proxy.shape(bandwidth=6_000_000)
+    proxy.shape(bandwidth=500_000)
     old, new = noise(BIG, 1), noise(BIG, 2)
     online.put("a.pt", old)
     online.until(lambda: 0 < online.info().waiting_bytes < BIG * 3 // 4, "it comes")
@@ -121,6 +155,7 @@ def test_a_file_that_is_written_over_in_place_is_never_mixed(
             stream.seek(at)
             stream.write(new[at : at + 500_000])
             assert online.read("a.pt") in (None, old)
+    proxy.shape()
     online.wait("a.pt", new)
 
 

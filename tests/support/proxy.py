@@ -81,9 +81,9 @@ class ChaosProxy:
         exactly `count` more bytes have reached the receiver in `direction`."""
         self._tell("cut", direction=direction, count=count)
 
-    def refuse(self, on: bool = True) -> None:
-        """New connections are reset at once."""
-        self._tell("refuse", on=on)
+    def refuse(self, on: bool = True, *, after: int = 0) -> None:
+        """New connections are reset at once; `after` so many more."""
+        self._tell("refuse", on=on, after=after)
 
     def counts(self) -> Counts:
         return Counts(**self._tell("counts"))
@@ -104,7 +104,21 @@ class ChaosProxy:
 # --- the program ------------------------------------------------------------------
 
 
-def _obey(shaper: Shaper, order: dict[str, Any]) -> dict[str, Any]:
+class _Door(Shaper):
+    """Closes by itself after some more connections."""
+
+    last: int | None = None  # the number of the last one that is let in
+
+    def step(
+        self, also: list[socket.socket], limit_s: float | None
+    ) -> list[socket.socket]:
+        found = super().step(also, limit_s)
+        if self.last is not None and self.accepted >= self.last:
+            self.refusing, self.last = True, None
+        return found
+
+
+def _obey(shaper: _Door, order: dict[str, Any]) -> dict[str, Any]:
     command = order.pop("command")
     if command == "shape":
         rtt_s = order["rtt_ms"] / 1000
@@ -119,7 +133,8 @@ def _obey(shaper: Shaper, order: dict[str, Any]) -> dict[str, Any]:
     elif command == "cut":
         shaper.cut_after(order["direction"], order["count"])
     elif command == "refuse":
-        shaper.refusing = order["on"]
+        shaper.refusing = order["on"] and not order["after"]
+        shaper.last = shaper.accepted + order["after"] if order["after"] else None
     elif command == "counts":
         opened = len(shaper.tunnels)
         return {"connections": shaper.accepted, "open": opened, **shaper.bytes}
@@ -135,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     control = socket.create_connection(("127.0.0.1", options.control_port))
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    shaper = Shaper(listener, ("127.0.0.1", options.target_port), Shape())
+    shaper = _Door(listener, ("127.0.0.1", options.target_port), Shape())
     control.sendall(json.dumps({"port": listener.getsockname()[1]}).encode() + b"\n")
     pending = b""
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from colab_devsync.agent.paths import STATE_DIR
 from colab_devsync.core.events import FilePulled
 from colab_devsync.core.pulls import PullInfo
 from tests.support.project import Project
+from tests.support.proxy import ChaosProxy
 
 BIG = 3_000_000  # bytes; comes in ranges
+_BLOCK = 1024
 
 
 def rule(include: str = "", more: str = "", *, every: float = 1) -> str:
@@ -79,3 +82,27 @@ class Pulling:
 
     def parts(self) -> list[Path]:
         return list((self.here / STATE_DIR).glob("*.part"))
+
+    def stored(self, path: str, data: bytes) -> int:
+        """Bytes of `data`, which is `noise`, that are here; whole blocks of them."""
+        parts = self.parts()
+        here = parts[0].read_bytes() if parts else self.read(path) or b""
+        return sum(
+            min(_BLOCK, len(data) - at)
+            for at in range(0, len(data), _BLOCK)
+            if here[at : at + _BLOCK] == data[at : at + _BLOCK]
+        )
+
+    def wait_cut(self, proxy: ChaosProxy, connections: int) -> None:
+        """Until so many were cut, and all that had arrived has been put away."""
+
+        def is_cut() -> bool:
+            now = proxy.counts()
+            is_noticed = self.project.session.status().link != "online"
+            return (now.connections, now.open) == (connections, 0) and is_noticed
+
+        self.until(is_cut, "the cut is noticed")
+        for thread in threading.enumerate():
+            if thread.name.startswith("devsync-pull-lane"):
+                thread.join(30)
+                assert not thread.is_alive()
