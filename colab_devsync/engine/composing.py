@@ -11,6 +11,7 @@ from .mirroring.mirror import Mirror
 from .ports.forwards import Forwards
 from .programs.runs import Runs
 from .reach import Reach
+from .store import Store
 
 
 def compose(
@@ -34,8 +35,19 @@ def compose(
         pending=mirror.pending(),
         files=len(mirror.store.known),
         conflicts=len(mirror.conflicts),
-        problems=tuple(mirror.all_problems()),
+        problems=(*mirror.all_problems(), *_unnoted(mirror.store)),
     )
+
+
+def _unnoted(store: Store) -> Iterable[Problem]:
+    """That the disk here takes no notes of ours."""
+    if store.refusal is not None:
+        yield Problem(
+            "",
+            f"The disk here takes no notes ({store.refusal}). Saves reach the VM all "
+            "the same, but that is forgotten if this computer goes down now.",
+            f"Make room on the disk of {store.folder}; the notes are made then.",
+        )
 
 
 def with_more(

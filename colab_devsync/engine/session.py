@@ -280,6 +280,8 @@ class Session:
         self._run_ports.look()
         self.pulls.look()
         self._files.pump()
+        if self._reach.store is not None:
+            self._reach.store.catch_up()
         # Told first, so that who waits for a sync finds its status current.
         self._teller.tell(self._compose())
         self._files.advance_syncs()

@@ -20,6 +20,7 @@ from ..agent import hashing
 from ..agent.delta import Signature
 from ..core.events import Conflict
 from ..core.plan import Known, LocalStat
+from .ledger import Ledger, all_of, one
 
 _SCHEMA = """
 create table if not exists meta (key text primary key, value text not null);
@@ -35,6 +36,8 @@ create table if not exists conflicts (
   path text primary key, local_hash text, remote_hash text, since real,
   remote_copy text);
 """
+_KEEP_FILE = "insert or replace into files values (?, ?, ?, ?, ?, ?, ?, ?)"
+_KEEP_SENT = "insert or ignore into sent values (?, ?)"
 _VERSION = "2"  # 2: checksums in signatures
 
 
@@ -66,6 +69,7 @@ class Store:
         # asks for more. What a power cut can take back is never a file.
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(_SCHEMA)
+        self._ledger = Ledger(self._db)
         self.sent: dict[str, list[str]] = {}
         self.known: dict[str, Known] = {}
         self.folders: Counter[str] = Counter()  # every folder with known files below it
@@ -79,7 +83,18 @@ class Store:
 
     def close(self) -> None:
         with self._lock:
+            self._ledger.catch_up()
             self._db.close()
+
+    def catch_up(self) -> None:
+        """Writes what the disk refused before, if anything."""
+        with self._lock:
+            self._ledger.catch_up()
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the disk here takes no notes at the moment."""
+        return self._ledger.refusal
 
     # --- small facts --------------------------------------------------------------
 
@@ -92,7 +107,9 @@ class Store:
 
     def set(self, key: str, value: str) -> None:
         with self._lock:
-            self._db.execute("insert or replace into meta values (?, ?)", (key, value))
+            self._ledger.write(
+                one("insert or replace into meta values (?, ?)", key, value)
+            )
 
     def _client_id(self) -> str:
         found = self.get("client")
@@ -118,16 +135,14 @@ class Store:
         deleted = list(deleted)
         gone = [(path,) for path in deleted]
         settled = [(path,) for path, _ in files] + gone
-        with self._lock, self._db:
-            self._db.execute("begin")
-            self._db.executemany(
-                "insert or replace into files values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [_row(path, known) for path, known in files],
+        with self._lock:
+            self._ledger.write(
+                (_KEEP_FILE, [_row(path, known) for path, known in files]),
+                ("delete from files where path = ?", gone),
+                ("delete from signatures where path = ?", gone),
+                ("delete from sent where path = ?", settled),
+                (_KEEP_SENT, list(still_sent)),
             )
-            self._db.executemany("delete from files where path = ?", gone)
-            self._db.executemany("delete from signatures where path = ?", gone)
-            self._db.executemany("delete from sent where path = ?", settled)
-            self._db.executemany("insert or ignore into sent values (?, ?)", still_sent)
             for path, known in files:
                 self._set(path, known)
             for path in deleted:
@@ -172,10 +187,8 @@ class Store:
 
     def forget_vm(self) -> None:
         """Another VM: nothing is known of it, and no deletion is owed to it."""
-        with self._lock, self._db:
-            self._db.execute("begin")
-            for table in ("files", "signatures", "sent", "conflicts"):
-                self._db.execute(f"delete from {table}")
+        with self._lock:
+            self._ledger.write(*all_of(("files", "signatures", "sent", "conflicts")))
             self.known, self.sent, self.digest = {}, {}, 0
             self.folders.clear()
 
@@ -191,9 +204,7 @@ class Store:
             if not fresh:
                 return
             self._db.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
-            with self._db:
-                self._db.execute("begin")
-                self._db.executemany("insert or ignore into sent values (?, ?)", fresh)
+            self._ledger.write((_KEEP_SENT, fresh))
             self._db.execute("pragma synchronous = normal")
             for path, content_hash in fresh:
                 self.sent.setdefault(path, []).append(content_hash)
@@ -202,7 +213,7 @@ class Store:
         """The VM told what it holds, and it is none of these."""
         with self._lock:
             if self.sent.pop(path, None):
-                self._db.execute("delete from sent where path = ?", (path,))
+                self._ledger.write(one("delete from sent where path = ?", path))
 
     # --- signatures of large files ------------------------------------------------
 
@@ -219,14 +230,14 @@ class Store:
         self, path: str, content_hash: str, signature: Signature
     ) -> None:
         with self._lock:
-            self._db.execute(
-                "insert or replace into signatures values (?, ?, ?, ?)",
-                (path, content_hash, signature.size, signature.records),
+            row = (path, content_hash, signature.size, signature.records)
+            self._ledger.write(
+                one("insert or replace into signatures values (?, ?, ?, ?)", *row)
             )
 
     def drop_signature(self, path: str) -> None:
         with self._lock:
-            self._db.execute("delete from signatures where path = ?", (path,))
+            self._ledger.write(one("delete from signatures where path = ?", path))
 
     # --- conflicts ----------------------------------------------------------------
 
@@ -246,13 +257,13 @@ class Store:
             conflict.remote_copy,
         )
         with self._lock:
-            self._db.execute(
-                "insert or replace into conflicts values (?, ?, ?, ?, ?)", row
+            self._ledger.write(
+                one("insert or replace into conflicts values (?, ?, ?, ?, ?)", *row)
             )
 
     def drop_conflict(self, path: str) -> None:
         with self._lock:
-            self._db.execute("delete from conflicts where path = ?", (path,))
+            self._ledger.write(one("delete from conflicts where path = ?", path))
 
 
 def _row(path: str, known: Known) -> tuple[str | int | None, ...]:

@@ -25,6 +25,7 @@ from colab_devsync.errors import (
     NotFlushed,
     RemoteRefused,
 )
+from tests.support.disks import small_disk
 from tests.support.project import CONFIG, EventLog, Project
 from tests.support.remotes import Login
 from tests.support.sshd import Sshd
@@ -148,21 +149,13 @@ def test_a_root_that_cannot_be_made(project: Project, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for 2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("needs root on Linux to mount a small disk")
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine does not admit mounts")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        yield disk
 
 
-def test_a_full_disk_keeps_the_old_bytes(project: Project, small_disk: Path) -> None:
-    project.configure(vm=small_disk / "root")
+def test_a_full_disk_keeps_the_old_bytes(project: Project, disk: Path) -> None:
+    project.configure(vm=disk / "root")
     project.write("a.bin", b"old" * 1000)
     project.sync()
     project.write("a.bin", os.urandom(3_000_000))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from ...core.pulls import Remote, Version
 from ..loop import EngineLoop
 from .fetcher import Fetcher
 from .incoming import Incoming, Outcome, Ranges
-from .landing import Landed, NotHere, hash_of, in_words
+from .landing import Landed, NoRoom, NotHere, hash_of
 from .record import Pulled
 from .rule import Rule
 from .small import Batch, Came, Small
@@ -31,9 +30,13 @@ OnEnd = Callable[[Rule, Sequence[Landed]], None]
 
 
 class Bring:
-    def __init__(self, loop: EngineLoop, on_end: OnEnd) -> None:
-        """`on_end`: something about a rule's files is settled; these have landed."""
+    def __init__(
+        self, loop: EngineLoop, on_end: OnEnd, promised: Callable[[], int]
+    ) -> None:
+        """`on_end`: something about a rule's files is settled; these have landed.
+        `promised`: bytes of the disk for what is on its way."""
         self._loop = loop
+        self._promised = promised
         self._on_end = on_end
         self.fetcher: Fetcher | None = None
 
@@ -59,10 +62,8 @@ class Bring:
                 try:
                     landed.append(_land_small(rule, one))
                     continue
-                except NotHere as exc:
-                    outcome = Outcome(problem=str(exc))
-                except OSError as exc:
-                    outcome = Outcome(problem=in_words(exc))
+                except (NotHere, OSError) as exc:
+                    outcome = Outcome.refused(exc, version.size)
             others.append((path, version, outcome))
         self._keep(rule, landed)
         self._loop.post(lambda: self._batch_ended(rule, batch, landed, others))
@@ -153,8 +154,7 @@ class Bring:
                 if hashes[-1] == mine.hash:
                     return mine.local
                 if hashes[0] == mine.hash:
-                    part = rule.landing.part(path, key_of(remote))
-                    shutil.copyfile(mine.local, part)
+                    _copy(mine.local, rule.landing.part(path, key_of(remote)))
                     return ""
                 return None
             target = rule.landing.target(path)
@@ -177,7 +177,7 @@ class Bring:
 
         def work() -> Landed:
             assert source.local is not None
-            shutil.copyfile(source.local, part)
+            _copy(source.local, part)
             if hash_of(part) != source.hash:
                 raise NotHere(f"{source.local} was changed while it was copied")
             known = rule.pulled.get(path)
@@ -201,9 +201,13 @@ class Bring:
         part = rule.landing.part(path, key)
         if have is None:
             have = _gathered(rule, path, key, part, remote.version.size)
-        rule.landing.check_room(
-            remote.version.size - sum(high - low for low, high in have)
-        )
+        left = remote.version.size - sum(high - low for low, high in have)
+        try:
+            rule.landing.check_room(left, self._promised())
+        except NoRoom:
+            if not rule.free_parts(path):
+                raise
+            rule.landing.check_room(left, self._promised())
         rule.record.keep_part(rule.name, path, key, json.dumps(have))
         incoming = Incoming(
             path,
@@ -231,10 +235,8 @@ class Bring:
                     rule.landing.land(incoming.part, path, version, content, known)
                 ]
                 self._keep(rule, landed)
-            except NotHere as exc:
-                outcome = Outcome(problem=str(exc))
-            except OSError as exc:
-                outcome = Outcome(problem=in_words(exc))
+            except (NotHere, OSError) as exc:
+                outcome = Outcome.refused(exc, incoming.version.size)
         self._loop.post(lambda: self._ended(rule, incoming, outcome, landed))
 
     def _ended(
@@ -260,12 +262,14 @@ class Bring:
         elif outcome.damaged:
             rule.fail(path, version, "what came is not what the VM has")
         elif outcome.problem:
-            rule.fail(path, version, outcome.problem)
+            rule.fail(path, version, outcome.problem, outcome.needs)
 
-    def _fail(self, rule: Rule, path: str, remote: Remote, exc: Exception) -> None:
+    def _fail(
+        self, rule: Rule, path: str, remote: Remote, exc: NotHere | OSError
+    ) -> None:
         rule.busy.pop(path, None)
-        why = in_words(exc) if isinstance(exc, OSError) else str(exc)
-        rule.fail(path, remote.version, why)
+        outcome = Outcome.refused(exc, remote.version.size)
+        self._note(rule, path, remote.version, outcome)
         self._on_end(rule, ())
 
     def _keep(self, rule: Rule, landed: Sequence[Landed]) -> None:
@@ -336,10 +340,19 @@ def _land_small(rule: Rule, one: Came) -> Landed:
         assert known.local is not None
         return rule.landing.adopt(path, version, content, known.local)
     part = rule.landing.part(path, "small")
-    with open(part, "wb") as stream:
-        stream.write(one.content)
     try:
+        with open(part, "wb") as stream:
+            stream.write(one.content)
         return rule.landing.land(part, path, version, content, known)
     except BaseException:
-        os.unlink(part)
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _copy(source: Path, part: Path) -> None:
+    """Half a copy would only fill the disk. OSError."""
+    try:
+        shutil.copyfile(source, part)
+    except OSError:
+        part.unlink(missing_ok=True)
         raise

@@ -18,7 +18,7 @@ from pathlib import Path
 from ...core.pulls import Version, add_range, gaps
 from ...remote.client import Meta
 from ..traffic.intake import Intake
-from .landing import in_words
+from .landing import NotHere, why_not
 
 _NOTED = 200  # times at most, it is noted what is here
 _NOTE_LEAST, _NOTE_MOST = 256 << 10, 4 << 20  # bytes between two notes
@@ -31,12 +31,19 @@ Ranges = list[tuple[int, int]]
 class Outcome:
     """How it ended: `content`, the hash of what is whole and right in the part; else
     `changed`, the VM has another version; `damaged`, what came is not what the VM
-    has; or `problem`, for people."""
+    has; or `problem`, for people. `needs`: free bytes here that would solve it."""
 
     content: str = ""
     changed: bool = False
     damaged: bool = False
     problem: str = ""
+    needs: int = 0
+
+    @classmethod
+    def refused(cls, exc: NotHere | OSError, left: int) -> Outcome:
+        """This machine does not take it; `left` bytes were still to come."""
+        problem, needs = why_not(exc, left)
+        return cls(problem=problem, needs=needs)
 
 
 class Incoming:
@@ -130,7 +137,7 @@ class Incoming:
                     while rest:
                         rest = rest[self._file.write(rest) :]
         except OSError as exc:
-            self.end(Outcome(problem=in_words(exc)))
+            self.end(Outcome.refused(exc, self.version.size - self.arrived))
             return
         self.fill(at, at + len(data))
 
@@ -173,10 +180,13 @@ class Incoming:
         """Nobody wants it now. `keep`: what is here stays, for another time."""
         self._is_abandoned, self._is_kept = True, keep
         if keep:
-            with self._changed:
-                text = json.dumps(self._have)
-            self._note(text)
+            self._note_all()
         self.end(Outcome())
+
+    def _note_all(self) -> None:
+        with self._changed:
+            text = json.dumps(self._have)
+        self._note(text)
 
     # --- its thread ---------------------------------------------------------------
 
@@ -184,9 +194,14 @@ class Incoming:
         try:
             outcome = self._follow()
         except OSError as exc:
-            outcome = Outcome(problem=in_words(exc))
-        with self._file_lock:
-            self._file.close()
+            outcome = Outcome.refused(exc, 0)
+        try:
+            with self._file_lock:
+                self._file.close()
+        except OSError as exc:  # some file systems tell it only now
+            outcome = Outcome.refused(exc, 0)
+        if outcome.problem:
+            self._note_all()
         if not self._is_abandoned:
             self._on_end(outcome)
         elif not self._is_kept:

@@ -52,7 +52,7 @@ class PullJob:
             return None
         waiting = [(rule, path) for rule in rules for path in rule.to_fetch()]
         problems = [
-            rule.failed[path][1]
+            rule.failed[path].problem
             for rule, path in waiting
             if path in rule.failed and path not in rule.busy
         ]

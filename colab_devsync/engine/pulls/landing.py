@@ -31,6 +31,14 @@ class NotHere(Exception):
     """It cannot be put here; the message says why, for people."""
 
 
+class NoRoom(NotHere):
+    """The disk here is too small. `needs`: free bytes with which it would go on."""
+
+    def __init__(self, message: str, needs: int) -> None:
+        super().__init__(message)
+        self.needs = needs
+
+
 @dataclass(frozen=True)
 class Landed:
     """Where a file was put, and what a person should know about that."""
@@ -62,14 +70,23 @@ class Landing:
         text = f"{path}\0{version}".encode("utf-8", "surrogateescape")
         return self._parts / f"{hashlib.sha256(text).hexdigest()[:24]}.part"
 
-    def check_room(self, size: int) -> None:
-        """NotHere if the disk has no room for so many more bytes."""
+    def check_room(self, size: int, promised: int = 0) -> None:
+        """NoRoom if the disk has none for so many more bytes, besides those that were
+        `promised` to files on their way. OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.folder).free
+        free = max(0, self.room() - promised)
         if size + _RESERVE > free:
-            raise NotHere(
-                f"the disk here has {_mb(free)} free, and it needs {_mb(size)}"
+            others = f" besides {_mb(promised)} for others" if promised else ""
+            raise NoRoom(
+                f"the disk here has {_mb(free)} free{others}, and it needs {_mb(size)}",
+                size + promised + _RESERVE,
             )
+
+    def room(self) -> int:
+        """Free bytes of the disk; 0 if nobody can tell."""
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self.folder).free
+        return 0
 
     def sweep(self, used: set[Path]) -> None:
         """Deletes parts that nobody will go on with."""
@@ -189,10 +206,20 @@ def hash_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def why_not(exc: NotHere | OSError, left: int) -> tuple[str, int]:
+    """Why it cannot be put here, for people, and how many free bytes would help; 0: it
+    is not for want of room. `left`: bytes of it that were still to come."""
+    if isinstance(exc, NotHere):
+        return str(exc), exc.needs if isinstance(exc, NoRoom) else 0
+    if exc.errno == errno.ENOSPC:
+        return f"the disk here is full; it needs {_mb(left)} more", max(1, left)
+    return in_words(exc), 0
+
+
 def in_words(exc: OSError) -> str:
     """Why this machine refuses, for people."""
-    if exc.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return "the disk here is full"
+    if exc.errno == getattr(errno, "EDQUOT", None):
+        return "the disk quota here is used up"
     if exc.errno in (errno.EACCES, errno.EPERM):
         return f"permission denied here ({exc.filename})"
     return f"{exc.strerror or exc} ({exc.filename})" if exc.filename else str(exc)
@@ -231,4 +258,4 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _mb(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"
+    return f"{size / 1e6:,.1f} MB" if size < 10**7 else f"{size / 1e6:,.0f} MB"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...core.pulls import Version
+from ..ledger import Ledger, Statement
 
 __all__ = ["LocalStat", "Pulled", "Record", "Version", "by_age", "stat_of"]
 
@@ -30,6 +31,9 @@ create table if not exists parts (
   rule text, path text, version text not null, ranges text not null,
   primary key (rule, path)) without rowid;
 """
+_KEEP = "insert or replace into pulled values (?,?,?,?,?,?,?,?,?,?,?,?)"
+_KEEP_PART = "insert or replace into parts values (?, ?, ?, ?)"
+_DROP_PART = "delete from parts where rule = ? and path = ?"
 _MASK = (1 << 63) - 1  # SQLite's integers are signed
 
 
@@ -75,10 +79,13 @@ class Record:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(_SCHEMA)
+        self._ledger = Ledger(self._db)
 
     def close(self) -> None:
         """From now on nothing is noted; what that misses is found out again."""
         with self._lock:
+            if not self._is_closed:
+                self._ledger.catch_up()
             self._is_closed = True
             self._db.close()
 
@@ -102,19 +109,10 @@ class Record:
     def keep(self, files: Iterable[Pulled]) -> None:
         """Notes what is here now; what was noted of a part of them is forgotten."""
         files = list(files)
-        with self._lock:
-            if self._is_closed:
-                return
-            self._db.execute("begin")
-            self._db.executemany(
-                "insert or replace into pulled values (?,?,?,?,?,?,?,?,?,?,?,?)",
-                map(_row, files),
-            )
-            self._db.executemany(
-                "delete from parts where rule = ? and path = ?",
-                [(one.rule, one.path) for one in files],
-            )
-            self._db.execute("commit")
+        self._write(
+            (_KEEP, [_row(one) for one in files]),
+            (_DROP_PART, [(one.rule, one.path) for one in files]),
+        )
 
     def dropped(self, one: Pulled) -> Pulled:
         """It is not here any more, and not wanted back in this version."""
@@ -137,21 +135,10 @@ class Record:
 
     def keep_part(self, rule: str, path: str, version: str, ranges: str) -> None:
         """What a power cut takes back of it, the file's hash will tell."""
-        with self._lock:
-            if self._is_closed:
-                return
-            self._db.execute(
-                "insert or replace into parts values (?, ?, ?, ?)",
-                (rule, path, version, ranges),
-            )
+        self._write((_KEEP_PART, [(rule, path, version, ranges)]))
 
     def drop_part(self, rule: str, path: str) -> None:
-        with self._lock:
-            if self._is_closed:
-                return
-            self._db.execute(
-                "delete from parts where rule = ? and path = ?", (rule, path)
-            )
+        self._write((_DROP_PART, [(rule, path)]))
 
     def parts(self, rule: str) -> list[str]:
         """The paths of which something is here."""
@@ -160,6 +147,11 @@ class Record:
                 return []
             rows = self._db.execute("select path from parts where rule = ?", (rule,))
             return [path for (path,) in rows]
+
+    def _write(self, *statements: Statement) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._ledger.write(*statements)
 
 
 def by_age(one: Pulled) -> tuple[int, str]:

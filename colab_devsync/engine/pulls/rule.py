@@ -5,9 +5,11 @@ State of the worker's thread; decides nothing that `core/pulls.py` can decide.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from ...core.config.schema import PullConfig
 from ...core.events import Problem
@@ -17,6 +19,7 @@ from ...core.pulls import (
     PullState,
     Remote,
     Version,
+    newest_first,
     surplus,
     wanted,
 )
@@ -27,9 +30,20 @@ from .record import Pulled, Record, by_age
 from .small import Batch
 
 RETRY_S = 30.0  # before what failed is tried again
+_ROOM_S = 2.0  # the same, if it was for want of room and there is room now
+_MOST_PROBLEMS = 20  # that are told one by one
 _JITTER_S = 2.0  # of the VM's clock as we see it
 Busy = Incoming | Batch | None
 """What brings a file; None: it is being found out what has to be brought."""
+
+
+class Failed(NamedTuple):
+    """A version that could not be brought, and until when it rests."""
+
+    version: Version
+    problem: Problem
+    until: float
+    needs: int  # free bytes here that would help; 0: it is not for want of room
 
 
 class Rule:
@@ -44,7 +58,7 @@ class Rule:
         self.pulled = record.pulled(config.name)
         self.there: dict[str, Remote] = {}
         self.busy: dict[str, Busy] = {}
-        self.failed: dict[str, tuple[Version, Problem, float]] = {}
+        self.failed: dict[str, Failed] = {}
         self.conflicts: dict[str, Problem] = {}
         self.is_known = False  # the VM has told what it has
         self.is_again = False  # what somebody deleted here is wanted, too
@@ -110,18 +124,25 @@ class Rule:
     def startable(self, order: Iterable[str]) -> list[str]:
         """Those that nothing is done about yet."""
         now = time.monotonic()
+        room = self._room_now(now)
         return [
             path
             for path in order
-            if path not in self.busy and not self._is_resting(path, now)
+            if path not in self.busy and not self._is_resting(path, now, room)
         ]
 
-    def _is_resting(self, path: str, now: float) -> bool:
+    def _room_now(self, now: float) -> int:
+        """Free bytes here, if that may help what rests."""
+        may_help = any(one.needs and now < one.until for one in self.failed.values())
+        return self.landing.room() if may_help else 0
+
+    def _is_resting(self, path: str, now: float, room: int) -> bool:
         failed = self.failed.get(path)
-        if failed is None:
+        if failed is None or failed.version != self.there[path].version:
             return False
-        version, _, until = failed
-        return version == self.there[path].version and now < until
+        if failed.needs and room >= failed.needs:
+            return now < failed.until - RETRY_S + _ROOM_S
+        return now < failed.until
 
     # --- ends ---------------------------------------------------------------------
 
@@ -151,13 +172,42 @@ class Rule:
             self.landing.drop(one)  # what was changed here stays, and is not ours
             self.pulled[path] = self.record.dropped(one)
 
-    def fail(self, path: str, version: Version, why: str) -> None:
-        problem = Problem(
-            self.landing.shown(path),
-            f"It could not be pulled: {why}.",
-            "It is tried again by itself.",
-        )
-        self.failed[path] = (version, problem, time.monotonic() + RETRY_S)
+    def fail(self, path: str, version: Version, why: str, needs: int = 0) -> None:
+        """`needs`: free bytes here that would help."""
+        hint = "It is tried again by itself."
+        if needs:
+            hint = "Make room on that disk, or set `keep` in [[pull]]; it comes then."
+        text = f"It could not be pulled: {why}."
+        problem = Problem(self.landing.shown(path), text, hint)
+        until = time.monotonic() + RETRY_S
+        self.failed[path] = Failed(version, problem, until, needs)
+
+    def free_parts(self, path: str) -> bool:
+        """Gives up parts of older files that nothing is done about, for this one;
+        whether there were any."""
+        mine, freed = self.there[path].version.mtime_ns, False
+        for other in self._parts():
+            remote = self.there.get(other)
+            is_newer = remote is not None and remote.version.mtime_ns > mine
+            held = self.record.part(self.name, other)
+            if other != path and other not in self.busy and not is_newer and held:
+                self.record.drop_part(self.name, other)
+                self.landing.part(other, held[0]).unlink(missing_ok=True)
+                freed = True
+        return freed
+
+    def forget_solved(self) -> None:
+        """Conflicts of which somebody took one of the two files away."""
+        for path in list(self.conflicts):
+            mine, copy = self.landing.target(path), self.pulled[path].local
+            if copy is None or not (os.path.lexists(mine) and os.path.lexists(copy)):
+                del self.conflicts[path]
+
+    @property
+    def promised(self) -> int:
+        """Bytes of the disk here for large files on their way."""
+        busy = [one for one in self.busy.values() if isinstance(one, Incoming)]
+        return sum(one.version.size - one.arrived for one in busy)
 
     def sweep(self) -> None:
         """Parts of which nothing is known are of no use."""
@@ -174,7 +224,10 @@ class Rule:
 
     def problems(self) -> list[Problem]:
         """All that a person should know."""
-        found = [problem for _, problem, _ in self.failed.values()]
+        found = [one.problem for one in self.failed.values()][:_MOST_PROBLEMS]
+        if more := len(self.failed) - len(found):
+            text = f"{more} more files could not be pulled, for such reasons."
+            found.append(Problem(self.config.local, text, found[-1].hint))
         found += self.conflicts.values()
         found += [
             Problem(
@@ -202,7 +255,7 @@ class Rule:
             (one for one in self.pulled.values() if one.local is not None), key=by_age
         )
         newest = here[0] if here else None
-        there_only = sum(1 for path in self.there if path not in self.here())
+        there_only = len(self.there.keys() - self.here().keys())
         return PullInfo(
             name=self.name,
             remote=self.place,
@@ -239,5 +292,12 @@ class Rule:
         if is_online and self.is_known and self.state == "absent":
             return f"{self.place} is not there yet on the VM; waiting for it"
         if self.failed:
-            return next(iter(self.failed.values()))[1].message
+            return self._shown_failure()
         return self.message or None
+
+    def _shown_failure(self) -> str:
+        """Of the newest file, what is wrong, and what to do."""
+        path = newest_first({path: one.version for path, one in self.failed.items()})[0]
+        problem, more = self.failed[path].problem, len(self.failed) - 1
+        text = f"{problem.path}: {problem.message} {problem.hint}"
+        return f"{text} ({more} more like it)" if more else text

@@ -38,6 +38,7 @@ _BATCH_FILES, _BATCH_BYTES = 200, 1 << 20
 _BATCHES = 6  # at a time
 _LARGE = 3  # files at a time; one more if that is the newest of all
 _PLAN_S = 0.02  # between two plans
+_AGAIN_S = 1.0  # the same, while something is wrong
 _TELL_S = 0.1  # between two messages about how it stands
 _WATCH_AGAIN_S = 1.0
 
@@ -60,13 +61,13 @@ class Worker:
         self._when_told = when_told
         self._loop = EngineLoop("devsync-pull", lambda: None, self._failed)
         self.post = self._loop.post
-        self._bring = Bring(self._loop, self._settled)
+        self._bring = Bring(self._loop, self._settled, self._promised)
         self._rules: dict[str, Rule] = {}
         self._uplink: Uplink | None = None
         self._feed: WatchFeed | None = None
         self._jobs: list[PullJob] = []
         self._orders = 0
-        self._is_planned = self._is_told = False
+        self._is_planned = self._is_told = self._is_again_due = False
         self.snapshot: tuple[PullInfo, ...] = ()
         self.problems: tuple[Problem, ...] = ()
         self.events: list[Event] = []
@@ -260,6 +261,20 @@ class Worker:
             fetcher.use(self._in_order())
         self._look_at_jobs()
         self._tell_soon()
+        is_any_unwell = any(one.failed or one.conflicts for one in self._rules.values())
+        if is_any_unwell and not self._is_again_due:
+            self._is_again_due = True
+            self._loop.after(_AGAIN_S, self._plan_again)
+
+    def _plan_again(self) -> None:
+        self._is_again_due = False
+        for rule in self._rules.values():
+            rule.forget_solved()
+        self._plan_soon()
+
+    def _promised(self) -> int:
+        """Bytes of the disk here for what is on its way."""
+        return sum(rule.promised for rule in self._rules.values())
 
     def _plan_rule(self, rule: Rule) -> None:
         order = rule.to_fetch()
@@ -275,8 +290,6 @@ class Worker:
         small = rule.startable(path for path in order if _size(rule, path) <= SMALL)
         for paths in _batches(rule, small, _BATCHES - batches):
             self._bring.batch(rule, paths)
-        if rule.failed:
-            self._loop.after(1.0, self._plan_soon)
 
     def _in_order(self) -> list[Item]:
         """All that is on its way, the newest first."""
