@@ -195,11 +195,27 @@ def test_what_was_found_is_written_as_toml() -> None:
     assert apply(text, items[0]) == '[run]\nentry = "train.py"'
     assert tomli.loads(apply(text, items[1]))["run"]["entry"] == 'odd"name.py'
     assert items[2].kind == "folder"
+    text, items = found("[run]\nentry = 'tr|'", "it's.py", "train.py")
+    assert tomli.loads(apply(text, items[0]))["run"]["entry"] == "it's.py"
+    assert apply(text, items[1]) == "[run]\nentry = 'train.py'"
 
 
 def test_a_list_is_not_offered_what_it_has() -> None:
     _, items = found('[sync]\nexclude = ["data/", "|"]', "data/", "docs/")
     assert [one.label for one in items] == ["docs/"]
+
+
+def test_every_value_of_every_key_can_be_completed() -> None:
+    for table in tables().values():
+        for key in table.keys.values():
+            start = f"[{table.name}]\n" if table.name else ""
+            offered(f"{start}{key.name} = |")
+            offered(f'{start}{key.name} = "|"')
+    assert labels("[[forward]]\nremote_port = |") == ["7860"]
+
+
+def test_a_value_of_several_lines_is_left_alone() -> None:
+    assert not offered('[sync]\nmode = """\nmir|"""\n').items
 
 
 # --- broken texts ---------------------------------------------------------------------
@@ -215,7 +231,9 @@ def test_an_unclosed_text_ends_with_its_line() -> None:
     assert "watch" in keys('[sync]\nmode = "mirr\n|')
 
 
-@given(st.text(alphabet="[]{}\"'=.,#\n ab1_-\\", max_size=60), st.integers(0, 60))
+@given(
+    st.text(alphabet="[]{}\"'=.,#\n\xa0\u2028 ab1_-\\", max_size=60), st.integers(0, 60)
+)
 def test_no_text_is_too_broken(text: str, at: int) -> None:
     offset = min(at, len(text))
     for one in complete(text, offset, snippets=True).items:
@@ -223,6 +241,13 @@ def test_no_text_is_too_broken(text: str, at: int) -> None:
         assert "\n" not in text[one.span.start : one.span.end]
     hover(text, offset)
     file_links(text)
+
+
+def test_white_space_that_is_none_in_toml_is_no_danger() -> None:
+    """Pasted from a page, say; it once was looked at for ever."""
+    for blank in "\xa0\u2028\u3000\x0b\x0c\x85":
+        text = f'[sync]\nexclude = ["a",{blank}"b"{blank}]\nwatch = true\n'
+        assert ("sync", "watch") in {one.path for one in outline(text).pairs}
 
 
 def test_deeply_nested_brackets_are_no_danger() -> None:

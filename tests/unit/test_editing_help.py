@@ -115,6 +115,27 @@ def test_an_unknown_table_is_removed_with_its_keys() -> None:
     assert fixed(text, "Remove [foo] and its keys") == left
 
 
+def test_comments_of_the_next_table_stay() -> None:
+    text = "[foo]\nx = 1 # one\n# two\n\n# about run\n[run]\nargs = []\n"
+    left = "# two\n\n# about run\n[run]\nargs = []\n"
+    assert fixed(text, "Remove [foo] and its keys") == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[sync]\nwatch = true\nwacth = false\n",
+        "[sync]\nwatch = true\n[snyc]\nwatch = false\n",
+        '[sync]\nentry = "a.py"\n[run]\nentry = "b.py"\n',
+    ],
+)
+def test_no_correction_gives_a_key_or_a_table_twice(text: str) -> None:
+    for problem in check_config(text):
+        titles = [one.title for one in fixes(text, problem)]
+        assert titles
+        assert all(one.startswith("Remove ") for one in titles)
+
+
 def test_a_key_of_another_table_is_moved_there() -> None:
     text = '[sync]\nentry = "a.py" # main\n\n[run]\nargs = []\n'
     moved = '[sync]\n\n[run]\nargs = []\nentry = "a.py" # main\n'

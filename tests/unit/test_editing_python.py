@@ -65,6 +65,14 @@ def test_columns_count_characters() -> None:
     assert (found.column, found.end) == (19, 24)
 
 
+def test_a_form_feed_is_no_line_of_python() -> None:
+    found = imports_of("\x0c\nimport os\n\x0c\nif True:\n    import numpy\n")
+    assert [(one.module, one.line, one.column) for one in found] == [
+        ("os", 1, 7),
+        ("numpy", 4, 11),
+    ]
+
+
 def test_imports_that_can_be_done_without_are_left_out() -> None:
     source = """
 from __future__ import annotations

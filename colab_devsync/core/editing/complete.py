@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import Literal
 
 from ..config.introspect import KeyInfo, as_toml, tables
@@ -220,8 +220,8 @@ def _escaped(text: str) -> str:
 
 def _values(found: Outline, place: ValuePlace, offset: int) -> Completion:
     key = key_at(place.pair.path)
-    if key is None:
-        return Completion()
+    if key is None or "\n" in found.text[place.span.start : place.span.end]:
+        return Completion()  # an editor replaces within one line only
     doc = words.about_key(key)
     items: list[Item] = []
     if key.kind == "choice":
@@ -232,7 +232,8 @@ def _values(found: Outline, place: ValuePlace, offset: int) -> Completion:
     elif key.kind == "boolean":
         items = [_plain_item(place, one, doc) for one in ("true", "false")]
     elif key.kind in ("integer", "number"):
-        values = dict.fromkeys((as_toml(key.default), key.about.example))
+        known = () if key.default in (MISSING, None) else (as_toml(key.default),)
+        values = dict.fromkeys((*known, key.about.example))
         items = [_plain_item(place, one, doc) for one in values]
     source = _SOURCES.get(key.path)
     if source is not None:
@@ -272,7 +273,8 @@ def _text_item(
     token = found.text[place.span.start : place.span.end]
     kind: Literal["folder", "value"] = "folder" if value.endswith("/") else "value"
     quote = token[:1] if token[:1] in ('"', "'") else ""
-    if not quote or (len(token) > 2 and token.startswith(quote * 3)):
+    is_triple = len(token) > 2 and token.startswith(quote * 3)
+    if not quote or is_triple or (quote == "'" and quote in value):
         insert = json.dumps(value, ensure_ascii=False)
         return Item(value, kind, insert, place.span, value, order or value, doc=doc)
     closed = len(token) > 1 and token.endswith(quote)

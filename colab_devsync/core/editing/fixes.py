@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import tomli
+
 from ..config import ConfigProblem
 from ..config.introspect import find_key, tables
 from .cursor import split_profile
 from .outline import Header, Outline, Pair, Path, Span, outline
 
+_BLANK_LINES = re.compile(r"(?:[ \t]*\r?\n)*")
 _PIN_FOR = ("direct", "relay", "ngrok", "command")
 """The providers whose VM keeps its host key, or where a pin in the file is wanted."""
 
@@ -35,7 +38,18 @@ def fixes(text: str, problem: ConfigProblem) -> tuple[Fix, ...]:
     """What helps against `problem`, which `check_config(text)` has found."""
     found = outline(text)
     span = span_of(text, problem)
-    return tuple(_fixes(found, problem, span))
+    return tuple(one for one in _fixes(found, problem, span) if _is_toml(text, one))
+
+
+def _is_toml(text: str, fix: Fix) -> bool:
+    """Whether it still is after `fix`: the name that was meant may be taken."""
+    for edit in sorted(fix.edits, key=lambda one: one.span.start, reverse=True):
+        text = text[: edit.span.start] + edit.text + text[edit.span.end :]
+    try:
+        tomli.loads(text)
+    except tomli.TOMLDecodeError:
+        return False
+    return True
 
 
 def _fixes(found: Outline, problem: ConfigProblem, span: Span) -> Iterator[Fix]:
@@ -73,7 +87,9 @@ def _removed(found: Outline, span: Span) -> Iterator[Fix]:
         return
     for header in found.headers:
         if header.span.start <= span.start < header.span.end:
-            end = found.section_end(header)
+            end = _end_of_keys(found, header)  # comments behind them are the next's
+            blank = _BLANK_LINES.match(found.text, end)
+            end = blank.end() if blank else end
             name = found.text[header.span.start : header.span.end]
             gone = Span(found.line_of(header.span.start).start, end)
             yield Fix(f"Remove {name} and its keys", (Edit(gone, ""),))

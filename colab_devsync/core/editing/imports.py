@@ -19,6 +19,7 @@ _LINE = re.compile(
     r"|import[ \t]+(?P<names>[^#;\n]+))",
     re.MULTILINE,
 )
+_NEWLINE = re.compile(r"\r\n|\n|\r")  # Python's lines; splitlines has more of them
 _HEAD = re.compile(r"[^\W\d]\w*")
 
 
@@ -41,8 +42,7 @@ def imports_of(source: str) -> tuple[Import, ...]:
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return tuple(_from_lines(source))
-    lines = source.splitlines()
-    return tuple(_from_block(tree.body, lines))
+    return tuple(_from_block(tree.body, _NEWLINE.split(source)))
 
 
 def _from_block(body: list[ast.stmt], lines: list[str]) -> Iterator[Import]:
@@ -91,6 +91,8 @@ def _is_special(test: ast.expr) -> bool:
             if part.attr == "TYPE_CHECKING" or name == ("os", "name"):
                 return True
             if part.value.id == "sys" and part.attr in _SYSTEM:
+                return True
+            if part.value.id == "platform":
                 return True
     return False
 

@@ -205,7 +205,9 @@ class _Scanner:
             tokens.append(Span(start, self.at))
             return
         raw = self._skip(_SCALAR)
-        self.at = start + len(raw.rstrip())
+        # TOML's blanks alone: other white space, a pasted U+00A0 say, is a character,
+        # and a scalar of nothing else must not end where it began.
+        self.at = start + len(raw.rstrip(" \t\r"))
         if self.at > start:
             tokens.append(Span(start, self.at))
 
