@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import pytest
 
-from colab_devsync.daemon.editors import CannotMerge
+from colab_devsync.daemon.editors import CannotMerge, compose
 from colab_devsync.daemon.editors.json_merge import json_merge, json_text
 from colab_devsync.daemon.editors.jsonc import parse
 from colab_devsync.daemon.editors.xml_tree import (
@@ -18,6 +19,7 @@ from colab_devsync.daemon.editors.xml_tree import (
     same_xml,
     xml_merge,
 )
+from tests.unit.test_editor_files import FACTS
 
 LAUNCH = {
     "version": "0.2.0",
@@ -198,3 +200,51 @@ def test_the_same_in_another_layout_is_the_same() -> None:
     assert not same_xml("<a/>", "<b/>")
     assert not same_xml("<a/>", "<a")
     assert element("a", {}).tag == "a"
+
+
+OUTSIDE = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<!-- <project> of mine -->
+<project version="4">
+  <component name="Theirs" />
+</project>
+<!-- the end -->
+"""
+
+
+def test_what_stands_around_the_root_stays() -> None:
+    def change(root: Element) -> None:
+        find_or_add(component(root, "Ours"), "a", {"k": "v"})
+
+    merge = xml_merge(change)
+    inner = '  <component name="Ours">\n    <a k="v" />\n  </component>\n</project>'
+    assert merge(OUTSIDE) == OUTSIDE.replace("</project>", inner)
+    assert merge(merge(OUTSIDE)) == merge(OUTSIDE)
+    assert merge("\ufeff" + OUTSIDE) == "\ufeff" + merge(OUTSIDE)
+    with pytest.raises(CannotMerge, match="namespaces"):
+        merge('<project xmlns:x="urn:x" version="4"><x:a /></project>')
+
+
+def test_a_comment_alone_is_no_danger() -> None:
+    merge = json_merge({"a": 1})
+    assert merge("// mine") == '// mine\n{\n  "a": 1\n}\n'
+    assert merge(merge("// mine")) == merge("// mine")
+    with pytest.raises(CannotMerge, match="too deeply"):
+        merge("[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "language = 1\n",
+        'language = ["x"]\n',
+        '[language]\nname = "python"\n',
+        "[[language]]\nname = []\n",
+        '[[language]]\nname = "python"\nlanguage-servers = 3\n',
+    ],
+)
+def test_a_languages_file_that_helix_cannot_read_is_left_alone(text: str) -> None:
+    merge = compose("helix", FACTS).files[0].merge
+    assert merge is not None
+    with pytest.raises(CannotMerge):
+        merge(text)

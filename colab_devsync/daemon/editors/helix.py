@@ -77,7 +77,7 @@ def _merged(parts: dict[str, str], text: str) -> str:
     missing = []
     if SERVER not in there.get("language-server", {}):
         missing.append(parts["server"])
-    languages = {one.get("name"): one for one in there.get("language", ())}
+    languages = _languages(there)
     for name in _BESIDE:
         if name not in languages:
             missing.append(parts[name])
@@ -91,8 +91,19 @@ def _merged(parts: dict[str, str], text: str) -> str:
     return merged
 
 
+def _languages(there: dict[str, Any]) -> dict[str, Any]:
+    """By name. CannotMerge: Helix itself could not read them."""
+    listed = there.get("language", [])
+    is_list = isinstance(listed, list) and all(isinstance(one, dict) for one in listed)
+    if not is_list or not all(isinstance(one.get("name"), str) for one in listed):
+        raise CannotMerge("its languages are no [[language]] tables with names")
+    return {one["name"]: one for one in listed}
+
+
 def _names_us(language: dict[str, Any]) -> bool:
-    servers = language.get("language-servers", ())
+    servers = language.get("language-servers")
+    if not isinstance(servers, list):
+        return False
     names = [one.get("name") if isinstance(one, dict) else one for one in servers]
     return SERVER in names
 

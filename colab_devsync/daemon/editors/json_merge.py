@@ -27,7 +27,8 @@ def json_merge(wanted: Any, *, strict: bool = False) -> Callable[[str], str]:
 
 def _merged(wanted: Any, strict: bool, text: str) -> str:
     if not text[skip_blank(text, 0) :]:
-        return text + json_text(wanted)  # empty, or nothing but comments
+        gap = "" if text in ("", "\ufeff") or text.endswith("\n") else "\n"
+        return text + gap + json_text(wanted)  # empty, or nothing but comments
     # One addition at a time: each changes the positions of all that follow.
     while (change := _addition(parse(text), wanted, text, strict, "")) is not None:
         text = change

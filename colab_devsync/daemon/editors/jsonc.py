@@ -46,7 +46,10 @@ class Node:
 def parse(text: str) -> Node:
     """The one value of the text. CannotMerge names the line of a mistake."""
     reader = _Reader(text)
-    node = reader.value(reader.blank(0))
+    try:
+        node = reader.value(reader.blank(0))
+    except RecursionError as exc:
+        raise CannotMerge("it is nested too deeply") from exc
     if reader.blank(node.end) != len(text):
         raise reader.mistake(node.end, "the end")
     return node

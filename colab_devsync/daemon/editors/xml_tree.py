@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
+from xml.parsers import expat
 
 from .model import CannotMerge
 
@@ -79,30 +80,55 @@ def _merged(change: Change, text: str) -> str:
         return new_project_file(change)
     if re.search(r"<!(DOCTYPE|ENTITY)", text):
         raise CannotMerge("it has a DOCTYPE")
-    start = re.search(r"<(?![?!])", text)
-    head = text[: start.start()] if start else ""
-    encoding = re.search(r'encoding=["\']([^"\']+)', head)
+    encoding = re.match(r"""\ufeff?<\?xml[^>]*\sencoding=["']([^"']+)""", text)
     if encoding is not None and encoding[1].lower() not in ("utf-8", "us-ascii"):
         raise CannotMerge(f"its encoding is {encoding[1]}")
-    root = _parse(text)
+    head, root, tail = _parse(text)
     if root.tag != "project":
         raise CannotMerge(f"its root is <{root.tag}>, not <project>")
+    if "xmlns" in text:
+        raise CannotMerge("it has namespaces")  # their prefixes would be others
     before = ElementTree.tostring(root, encoding="unicode")
     change(root)
-    if ElementTree.tostring(root, encoding="unicode") == before:
+    after = ElementTree.tostring(root, encoding="unicode")
+    if after == before:
         return text
     _settle(root, "\n")
-    ending = text[len(text.rstrip()) :]
-    return head + ElementTree.tostring(root, encoding="unicode") + ending
+    return head + ElementTree.tostring(root, encoding="unicode") + tail
 
 
-def _parse(text: str) -> Element:
+def _parse(text: str) -> tuple[str, Element, str]:
+    """What stands before the root, the root, and what is behind it. ElementTree itself
+    forgets all that is outside."""
+    around: dict[bool, list[str]] = {False: [], True: []}  # by whether the root was met
+    depth, is_behind = 0, False
     builder = ElementTree.TreeBuilder(insert_comments=True, insert_pis=True)
-    parser = ElementTree.XMLParser(target=builder)
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, is_behind
+        depth, is_behind = depth + 1, True
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def rest(data: str) -> None:
+        if not depth:
+            around[is_behind].append(data)
+
+    outer = expat.ParserCreate("utf-8")
+    outer.StartElementHandler = start
+    outer.EndElementHandler = end
+    outer.DefaultHandler = rest
+    bare = text.removeprefix("\ufeff")
     try:
-        return ElementTree.fromstring(text.encode(), parser)
-    except ElementTree.ParseError as exc:
+        outer.Parse(bare.encode(), True)
+        parser = ElementTree.XMLParser(target=builder)
+        root = ElementTree.fromstring(bare.encode(), parser)
+    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as exc:
         raise CannotMerge(f"it is not XML ({exc})") from exc
+    mark = text[: len(text) - len(bare)]
+    return mark + "".join(around[False]), root, "".join(around[True])
 
 
 def _settle(parent: Element, outer: str) -> None:
