@@ -12,10 +12,11 @@ from ..core.config import Config
 from ..core.events import Question
 from ..core.relay import LISTEN_PORT, VM_USER, RelayPlan
 from ..daemon import relay_setup
-from ..daemon.notebook import find_public_keys, read_config
+from ..daemon.notebook import find_public_keys
 from ..daemon.projects import find_root
 from ..daemon.relay_keys import vm_key
 from ..daemon.relay_setup import Server
+from ..engine.project import load_project
 from ..errors import ConfigError
 from . import output
 from .settings import Settings, current, global_options
@@ -236,7 +237,7 @@ def _body(plan: RelayPlan, there: Server) -> dict[str, Any]:
 def _config(settings: Settings) -> Config | None:
     """The project's, if there is one: a relay can be set up before."""
     root = find_root(settings.start)
-    return None if root is None else read_config(root, settings.profile_name)
+    return None if root is None else load_project(root, settings.profile_name)
 
 
 def _where(server: str | None, config: Config | None) -> Server:

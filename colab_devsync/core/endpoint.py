@@ -50,6 +50,12 @@ def split_relay(relay: str) -> tuple[str | None, str, int]:
     return user, address or name, int(port or 22)
 
 
+def relay_machine(relay: str) -> str:
+    """The relay's name in the pinned host keys."""
+    _, host, port = split_relay(relay)
+    return f"{host}:{port}"
+
+
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)

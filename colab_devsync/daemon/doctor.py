@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..core.config import CONFIG_NAME, Config, load_config
-from ..errors import ConfigError, DevsyncError
+from ..core.config import CONFIG_NAME, Config
+from ..engine.project import load_project
+from ..errors import DevsyncError
 from .address import log_dir, runtime_dir
 from .check import Check, failed
 from .doctor_vm import on_the_vm, on_this_machine
@@ -78,19 +79,10 @@ def _folders() -> Check:
 
 
 def _configuration(root: Path, profile: str | None) -> tuple[Config | None, Check]:
-    path = root / CONFIG_NAME
     try:
-        text = path.read_text(encoding="utf-8")
-        config = load_config(
-            text, folder_name=root.name, profile=profile, source=str(path)
-        )
+        config = load_project(root, profile)
     except DevsyncError as error:
         return None, failed("configuration", error)
-    except (OSError, UnicodeDecodeError) as exc:
-        missing = ConfigError(
-            f"Cannot read {path}: {exc}.",
-            "Run `colab-devsync init` in your project folder.",
-        )
-        return None, failed("configuration", missing)
+    path = root / CONFIG_NAME
     what = f"{path}: provider {config.link.provider}, {config.remote.root} on the VM"
     return config, Check("configuration", True, what)

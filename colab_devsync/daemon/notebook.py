@@ -7,19 +7,22 @@ a file without a yes. Any thread; no network.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core import notebook as compose
-from ..core.config import CONFIG_NAME, Config, LinkConfig, load_config
-from ..core.endpoint import split_relay
+from ..core.config import Config, LinkConfig
+from ..core.endpoint import relay_machine
 from ..core.notebook import PARTS
 from ..engine.places import project_state_dir
+from ..engine.project import load_project
 from ..errors import ConfigError, DevsyncError
 
 DEFAULT_NAME = "colab-devsync.ipynb"
 _SOURCES = Path(__file__).resolve().parent.parent / "bootstrap"
+_PUBLIC_KEY = re.compile(r"(?:ssh|ecdsa|sk)-\S+ AAAA[A-Za-z0-9+/]+={0,3}(?: .*)?")
 _PUBLIC = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
 
 
@@ -59,7 +62,7 @@ def write_notebook(
     choices: Choices = Choices(),
 ) -> Written:
     """Asks `overwrite` before another file's bytes are lost. ConfigError."""
-    config = read_config(root, profile)
+    config = load_project(root, profile)
     path = root / (output or DEFAULT_NAME)
     is_colab = config.link.provider == "colab"  # Google's endpoint asks for the key
     keys = [] if is_colab else find_public_keys(config.link, choices.public_key)
@@ -84,26 +87,14 @@ def program_sources() -> dict[str, str]:
     }
 
 
-def read_config(root: Path, profile: str | None) -> Config:
-    """ConfigError."""
-    path = root / CONFIG_NAME
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"Cannot read {path}: {error}.", "It must be a text file in UTF-8."
-        ) from error
-    return load_config(text, folder_name=root.name, profile=profile, source=str(path))
-
-
 def pinned_relay_key(root: Path, config: Config, profile: str | None) -> str | None:
     """The relay's host key, if somebody here has said yes to it."""
     if config.link.provider != "relay" or not config.link.relay:
         return None
     from ..link.hostkeys import pins_of
 
-    _, host, port = split_relay(config.link.relay)
-    pin = pins_of(project_state_dir(root, profile)).get(profile, f"{host}:{port}")
+    pins = pins_of(project_state_dir(root, profile))
+    pin = pins.get(profile, relay_machine(config.link.relay))
     return pin.fingerprint if pin is not None else None
 
 
@@ -121,11 +112,18 @@ def find_public_keys(link: LinkConfig | None, given: str | None) -> list[str]:
 
 
 def _public_files(paths: list[Path]) -> list[str]:
-    return [
-        " ".join(path.read_text(encoding="utf-8").split())
-        for path in paths
-        if path.is_file()
-    ]
+    lines = [_line(path) for path in paths if path.is_file()]
+    return [line for line in lines if _PUBLIC_KEY.fullmatch(line)]
+
+
+def _line(path: Path) -> str:
+    try:
+        return " ".join(path.read_text("utf-8-sig", "replace").split())
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot read the key {path}: {error.strerror or error}.",
+            "Check its owner and permissions.",
+        ) from error
 
 
 def _loaded_keys(identity: str | None) -> list[str]:
@@ -140,14 +138,15 @@ def _loaded_keys(identity: str | None) -> list[str]:
 
 
 def _given_key(text: str) -> str:
-    path = Path(text).expanduser()
-    line = path.read_text(encoding="utf-8") if path.is_file() else text
-    if "PRIVATE KEY" in line or len(line.split()) < 2:
+    path = os.path.expanduser(text)
+    is_file = os.path.isfile(path)  # a line is longer than what Path takes for a name
+    line = _line(Path(path)) if is_file else " ".join(text.split())
+    if not _PUBLIC_KEY.fullmatch(line):
         raise ConfigError(
             f"{text[:60]!r} is no public key.",
             "Give the .pub file, or its one line: ssh-ed25519 AAAA...",
         )
-    return " ".join(line.split())
+    return line
 
 
 def _notes(config: Config, keys: list[str], host_key: str | None) -> list[str]:

@@ -147,7 +147,7 @@ def examine(
     from ..link.relay_check import VM_THERE, Relay, attack_as_laptop, attack_as_vm
 
     where = f"{server.host}:{server.port}"
-    trust = Trust(pins_of(state), profile, where, host_key)
+    trust = Trust(pins_of(state), profile, where, host_key, what="relay")
     relay = Relay(server.host, server.port, listen_port, trust)
     occupied = False
     if laptop_user is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
-from ..core.config import CONFIG_NAME, Config, load_config
+from ..core.config import CONFIG_NAME, Config, LinkConfig, load_config
 from ..errors import ConfigError
 
 
@@ -21,4 +23,13 @@ def load_project(root: Path, profile: str | None) -> Config:
         raise ConfigError(f"{path} is not UTF-8: {exc}.", "Save it as UTF-8.") from exc
     except OSError as exc:
         raise ConfigError(f"Cannot read {path}: {exc.strerror}.") from exc
-    return load_config(text, folder_name=root.name, profile=profile, source=str(path))
+    config = load_config(text, folder_name=root.name, profile=profile, source=str(path))
+    return replace(config, link=with_key_of(root, config.link))
+
+
+def with_key_of(root: Path, link: LinkConfig) -> LinkConfig:
+    """Its `identity_file` is relative to the project, wherever this process runs."""
+    name = link.identity_file
+    if name is None or Path(os.path.expanduser(name)).is_absolute():
+        return link
+    return replace(link, identity_file=str(root / name))

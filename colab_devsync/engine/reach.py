@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..core.config import Config
-from ..core.endpoint import apply_endpoint
+from ..core.endpoint import apply_endpoint, relay_machine
 from ..core.events import Ask, LinkState
 from ..errors import DevsyncError, LinkLost
 from ..link.base import Link, Stream
@@ -26,7 +26,7 @@ from ..link.providers import OpenLink
 from . import places
 from .connector import Connector, Report
 from .loop import EngineLoop
-from .project import load_project
+from .project import load_project, with_key_of
 from .store import Store
 from .uplink import Target, Uplink
 
@@ -134,9 +134,12 @@ class Reach:
             self._endpoint, self.config = endpoint, None
 
     def forget_host_key(self) -> None:
-        """Drops the pin. ConfigError if the configuration cannot be read."""
-        _, store = self._open()
-        pins_of(store.folder).forget(self._profile)
+        """Drops the VM's pin, not the relay's: that is another machine, which stays.
+        ConfigError if the configuration cannot be read."""
+        config, store = self._open()
+        relay = config.link.relay if config.link.provider == "relay" else None
+        spared = relay_machine(relay) if relay else None
+        pins_of(store.folder).forget(self._profile, spared)
 
     def _open(self) -> tuple[Config, Store]:
         if self.config is None:
@@ -150,7 +153,8 @@ class Reach:
         config = load_project(self._root, self._profile)
         if self._endpoint is None:
             return config
-        return replace(config, link=apply_endpoint(config.link, self._endpoint))
+        link = apply_endpoint(config.link, self._endpoint)
+        return replace(config, link=with_key_of(self._root, link))
 
     def _start(self, config: Config, store: Store) -> None:
         if self._link is None:

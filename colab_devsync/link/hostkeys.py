@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,10 +54,12 @@ class Pins:
         pins[_name(profile, endpoint)] = asdict(key)
         self._write(pins)
 
-    def forget(self, profile: str | None) -> int:
-        """Removes the pins of one profile; returns how many there were."""
-        pins = self._read()
-        gone = [name for name in pins if name.startswith(_name(profile, ""))]
+    def forget(self, profile: str | None, spared: str | None = None) -> int:
+        """Removes the pins of one profile but that of the endpoint `spared`; returns
+        how many there were."""
+        pins, mine = self._read(), _name(profile, "")
+        kept = None if spared is None else _name(profile, spared)
+        gone = [name for name in pins if name.startswith(mine) and name != kept]
         for name in gone:
             del pins[name]
         if gone:
@@ -95,6 +98,27 @@ class Pins:
             raise
 
 
+Machine = Literal["VM", "relay"]
+_IF_REPLACED: Mapping[Machine, str] = {
+    "VM": "if you replaced the VM: paste the line that its notebook shows, or "
+    "`colab-devsync connect --forget-host-key`",
+    "relay": "if you set the relay up anew: `colab-devsync relay check --host-key "
+    "SHA256:...`, with what `ssh-keygen -lf` shows there",
+}
+_DEMANDS: Mapping[Machine, str] = {"VM": "`host_key` in [link]", "relay": "--host-key"}
+_IF_OTHER: Mapping[Machine, str] = {
+    "VM": "if you replaced the VM: set `host_key` to the new fingerprint, or paste the "
+    "line that its notebook shows now",
+    "relay": "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there shows the right "
+    "one",
+}
+_IF_UNKNOWN: Mapping[Machine, str] = {
+    "VM": "on the VM, then answer yes or set `host_key` in [link]",
+    "relay": "on the relay, then answer yes; or name it: `colab-devsync relay check "
+    "--host-key SHA256:...`",
+}
+
+
 @dataclass(frozen=True)
 class Trust:
     """What is known about one endpoint, and whom to ask about the rest."""
@@ -105,6 +129,7 @@ class Trust:
     configured: str | None = None
     remark: str = ""  # what else a person should know before the answer
     known: tuple[HostKey, ...] = ()  # that other programs trust, if nothing is pinned
+    what: Machine = "VM"
 
     def check(self, offered: HostKey, ask: Ask) -> None:
         """Returns if the key is trusted. HostKeyUnknown, HostKeyChanged."""
@@ -119,17 +144,15 @@ class Trust:
             assert pinned is not None
             raise HostKeyChanged(
                 f"THE HOST KEY OF {self.endpoint} HAS CHANGED: it was {_say(pinned)}, "
-                f"now it is {_say(offered)}. Either the VM was replaced or somebody "
-                "is in between; nothing was sent",
-                "if you replaced the VM: paste the line that its notebook shows, or "
-                "`colab-devsync connect --forget-host-key`",
+                f"now it is {_say(offered)}. Either the {self.what} was replaced or "
+                "somebody is in between; nothing was sent",
+                _IF_REPLACED[self.what],
             )
         elif verdict == "contradicts-config":
             raise HostKeyChanged(
-                f"{self.endpoint} has the host key {_say(offered)}, but `host_key` "
-                f"in [link] demands {self.configured}; nothing was sent",
-                "if you replaced the VM: set `host_key` to the new fingerprint, or "
-                "paste the line that its notebook shows now",
+                f"{self.endpoint} has the host key {_say(offered)}, but "
+                f"{_DEMANDS[self.what]} demands {self.configured}; nothing was sent",
+                _IF_OTHER[self.what],
             )
 
     def _known(self, offered: HostKey) -> HostKey | None:
@@ -141,7 +164,7 @@ class Trust:
         question = Question(
             kind="host-key",
             text=f"{self.endpoint} is not known yet. Its host key is {_say(offered)}. "
-            f"{self.remark} Is this your VM?".replace("  ", " "),
+            f"{self.remark} Is this your {self.what}?".replace("  ", " "),
             choices=("yes", "no"),
             safe="no",
         )
@@ -149,7 +172,7 @@ class Trust:
             raise HostKeyUnknown(
                 f"the host key of {self.endpoint} was not accepted: {_say(offered)}",
                 "compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` "
-                "on the VM, then answer yes or set `host_key` in [link]",
+                f"{_IF_UNKNOWN[self.what]}",
             )
         self.pins.put(self.profile, self.endpoint, offered)
 

@@ -109,7 +109,7 @@ def _relay(link: LinkConfig, known: Known) -> Link:
     met = known_keys(Path("~/.ssh/known_hosts").expanduser(), host, port)
     return RelayLink(
         relay,
-        replace(known.trust(relay.machine, None), known=met),
+        replace(known.trust(relay.machine, None), known=met, what="relay"),
         vm,
         known.trust(vm.machine, link.host_key),
         identity_file=link.identity_file,

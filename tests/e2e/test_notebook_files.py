@@ -87,6 +87,29 @@ def test_a_private_key_is_not_taken_for_a_public_one(
     assert b"is no public key" in done.stderr
 
 
+def test_what_is_given_as_a_key_must_be_one(place: Place, project: Path) -> None:
+    long = "ssh-rsa AAAAB3NzaC1yc2E" + 90 * "Fake" + "== me@laptop"
+    done = place.run("notebook", "--public-key", long, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert long in (project / "colab-devsync.ipynb").read_text()
+    for wrong in ("no such.pub", "ssh-ed25519 no/such file"):
+        done = place.run("notebook", "--public-key", wrong, cwd=project)
+        assert done.returncode == 2
+        assert b"is no public key" in done.stderr
+
+
+def test_the_configuration_is_read_as_by_all_others(
+    place: Place, project: Path
+) -> None:
+    (project / "keys").mkdir()
+    (project / "keys" / "vm.pub").write_text(KEY.replace("laptop", "project"))
+    text = f'\ufeff{RELAY}identity_file = "keys/vm"\n'
+    (project / ".colabremote.toml").write_text(text, encoding="utf-8")
+    done = place.run("--project", str(project), "notebook", cwd=place.home)
+    assert done.returncode == 0, done.stderr
+    assert "me@project" in (project / "colab-devsync.ipynb").read_text()
+
+
 def test_colab_itself_needs_none_and_says_so(place: Place, project: Path) -> None:
     (project / ".colabremote.toml").write_text("")
     done = place.run("notebook", cwd=project)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from colab_devsync.core.events import Problem
+from colab_devsync.engine import places
 from colab_devsync.engine.session import Session
 from colab_devsync.errors import (
     AuthFailed,
@@ -25,6 +26,7 @@ from colab_devsync.errors import (
     NotFlushed,
     RemoteRefused,
 )
+from colab_devsync.link.hostkeys import HostKey, pins_of
 from tests.support.disks import small_disk
 from tests.support.project import CONFIG, EventLog, Project
 from tests.support.remotes import Login
@@ -135,6 +137,31 @@ def test_a_host_key_can_be_forgotten(
     project.session.forget_host_key().result(5)
     assert project.connect().link == "online"
     assert [question.kind for question in project.asked] == ["host-key", "host-key"]
+
+
+def test_a_key_file_is_relative_to_the_project(
+    project: Project, make_sshd: Callable[..., Sshd]
+) -> None:
+    sshd = make_sshd()
+    key = project.root / "key"
+    key.write_bytes(sshd.identity_file.read_bytes())
+    key.chmod(0o600)
+    project.remote.login = Login(sshd.port, sshd.user, Path("key"), sshd.fingerprint)
+    project.configure()
+    assert project.connect().link == "online"
+
+
+def test_forgetting_the_vm_keeps_the_relays_key(project: Project) -> None:
+    relay = "[2001:db8::7]:2222"
+    project.configure(provider="relay", relay=f"me@{relay}", port=10022)
+    pins = pins_of(places.project_state_dir(project.root, None))
+    key = HostKey("ssh-ed25519", "SHA256:x")
+    vm, machine = "localhost:10022 via 2001:db8::7:2222", "2001:db8::7:2222"
+    pins.put(None, vm, key)
+    pins.put(None, machine, key)
+    project.session.forget_host_key().result(5)
+    assert pins.get(None, vm) is None
+    assert pins.get(None, machine) == key
 
 
 # --- the VM's disk ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,28 @@ def test_profiles_and_endpoints_have_pins_of_their_own(pins: Pins) -> None:
     assert pins.get(None, "203.0.113.7:22") == A
     assert pins.get("gpu2", "203.0.113.7:22") == B
     assert pins.get("gpu2", "203.0.113.7:23") is None
+
+
+def test_the_vms_pin_is_forgotten_and_the_relays_kept(pins: Pins) -> None:
+    pins.put(None, "localhost:10022 via 203.0.113.7:22", A)
+    pins.put(None, "203.0.113.7:22", A)
+    assert pins.forget(None, "203.0.113.7:22") == 1
+    relay = Trust(pins, None, "203.0.113.7:22", what="relay")
+    with pytest.raises(HostKeyChanged, match="the relay was replaced") as caught:
+        relay.check(B, Answers("yes"))
+    assert "--forget-host-key" not in caught.value.hint
+    assert "relay check --host-key" in caught.value.hint
+    replace(relay, configured=B.fingerprint).check(B, Answers("no"))
+    relay.check(B, Answers("no"))  # from now on
+
+
+def test_a_question_says_which_machine_it_is_about(pins: Pins) -> None:
+    ask = Answers("no")
+    with pytest.raises(HostKeyUnknown) as caught:
+        Trust(pins, None, "203.0.113.7:22", what="relay").check(A, ask)
+    assert "Is this your relay?" in ask.questions[0].text
+    assert "on the relay" in caught.value.hint
+    assert "[link]" not in caught.value.hint  # that key is the VM's
 
 
 def test_forgetting_a_profile_leaves_the_others(pins: Pins) -> None:

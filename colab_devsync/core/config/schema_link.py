@@ -90,7 +90,7 @@ class LinkConfig:
     identity_file: Annotated[
         str | None,
         Key(
-            "Private key to log in with.",
+            "Private key to log in with; relative to the project.",
             '"~/.ssh/id_ed25519"',
             default="the SSH agent and the usual files",
             format=formats.TEXT,
