@@ -145,7 +145,10 @@ def test_layers_hold() -> None:
 
 @pytest.mark.parametrize(
     ("folder", "optional"),
-    [("agent", set()), ("bootstrap", {"google", "IPython", "ngrok"})],
+    [
+        ("agent", {"debugpy"}),
+        ("bootstrap", {"google", "IPython", "ngrok"}),
+    ],
 )
 def test_what_runs_on_the_vm_needs_only_the_standard_library(
     folder: str, optional: set[str]

@@ -19,6 +19,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 assert sys.platform != "win32"  # runs on the VM only
 
 from . import keeper, probe, wire
+from .hooks import Hooks
 from .keepers import Keepers, TooSlow, is_locked
 from .refusal import in_words
 
@@ -96,6 +97,7 @@ class Runs:
         self._root = root
         self._keepers = Keepers(state)
         self._keepers.prepare_soon()
+        self._hooks = Hooks(state)
 
     # --- questions ----------------------------------------------------------------
 
@@ -215,6 +217,8 @@ class Runs:
         run = self._make_folder(spec["name"], int(request.get("after") or 0))
         env: Dict[str, str] = probe.environment()
         env.update(spec["env"], PYTHONUNBUFFERED="1")
+        if request.get("hook"):
+            self._hooks.add(env, run.folder)
         try:
             spec["argv"] = [_filled(one, run) for one in spec["argv"]]
             if spec["argv"][0].startswith("~/"):  # as `python` in [remote] may

@@ -109,7 +109,16 @@ _HINTS = (
         "debugpy cannot be installed",
         "Install it there: `colab-devsync exec -- python3 -m pip install debugpy`.",
     ),
-    ("needs gdb", "`colab-devsync exec -- apt-get install -y gdb` installs it."),
+    (
+        "needs gdb",
+        "`colab-devsync exec -- apt-get install -y gdb` installs it. A Python program "
+        "that `colab-devsync run` starts needs none.",
+    ),
+    (
+        "in one long call",
+        "Try again: it is asked between two steps of Python. Nothing changed in it.",
+    ),
+    ("only once", "Stop it, and start it with `colab-devsync debug`."),
     (
         "(ptrace)",
         "`sysctl kernel.yama.ptrace_scope=0` on the VM allows it; or start the program "

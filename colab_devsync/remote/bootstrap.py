@@ -53,6 +53,8 @@ LATER: Mapping[Part, frozenset[str]] = {
         {"inotify", "pulling", "pulling_folder", "pulling_reads", "writers"}
     ),
 }
+# Programs of their own: engine/programs/launcher.py sends them.
+_APART = frozenset({"board", "debugger", "letting_in", "modules"})
 
 _VERSION = re.compile(r"Python \d+\.\d+")
 _OLD_OPTION = re.compile(r"unknown option:? -I", re.IGNORECASE)
@@ -97,7 +99,9 @@ def sources_of(part: Part) -> dict[str, str]:
     all_later = frozenset[str]().union(*LATER.values())
 
     def belongs(name: str) -> bool:
-        return name in LATER[part] if part in LATER else name not in all_later
+        if part in LATER:
+            return name in LATER[part]
+        return name not in all_later | _APART
 
     return {
         name: lean(path.read_text(encoding="utf-8"))

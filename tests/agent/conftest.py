@@ -21,11 +21,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "few: on the oldest and the newest interpreter only"
     )
+    config.addinivalue_line(
+        "markers", "debugpy: on interpreters that the debugpy of these tests runs on"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "python" in metafunc.fixturenames:
         found = list(interpreters().items())
+        if metafunc.definition.get_closest_marker("debugpy"):
+            found = [one for one in found if one[0] not in ("3.8", "3.9")]
         if metafunc.definition.get_closest_marker("few"):
             found = [found[0], found[-1]] if len(found) > 1 else found
         metafunc.parametrize(

@@ -22,7 +22,6 @@ from tests.support.dap import DapClient, DapFailure
 from tests.support.project import CONFIG, Project
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
-from tests.support.tracing import obstacle
 
 START_S = 50.0
 
@@ -468,11 +467,8 @@ def looping(debugging: Debugging) -> RunInfo:
 def test_a_running_run_is_debugged(
     debugging: Debugging, looping: RunInfo, by: str
 ) -> None:
+    """Without gdb: what `run` starts has a hook for that."""
     request = {"run": looping.id} if by == "run" else {"pid": looping.pid}
-    if expected := obstacle():
-        assert expected in debugging.fails(**request).message
-        assert debugging.project.session.runs.is_any_running  # it was not harmed
-        return
     target = debugging.start(**request)
     assert target.wait_s is None
     client = debugging.client(target)
@@ -490,7 +486,35 @@ def test_a_running_run_is_debugged(
     client.resume(stop)
     client.wait_end()
     assert debugging.ended(looping.id).exit_code == 0
-    assert b"left the loop" in debugging.output["stdout"]
+    assert debugging.output == {"stdout": b"ready\nleft the loop\n", "stderr": b""}
+    wait_gone(debugging.project)
+
+
+def test_a_dropped_tunnel_keeps_a_run_that_was_attached_to(
+    debugging: Debugging, proxy: ChaosProxy, request: pytest.FixtureRequest
+) -> None:
+    debugging.use(port=proxy.port)
+    run = request.getfixturevalue("looping").id
+    marks = {debugging.here("loop.py"): [7]}
+    target = debugging.start(run=run)
+    client = debugging.client(target)
+    client.attach(marks)
+    count = int(client.evaluate(client.wait_stop(), "count"))
+    debugging.project.log.clear()
+    proxy.reset_all()
+    debugging.project.wait_was("lost")
+    debugging.project.wait_link("online")
+    client.drop()
+    assert debugging.start(run=run).port == target.port
+    again = debugging.client(target)
+    again.attach(marks)
+    stop = again.wait_stop()
+    assert int(again.evaluate(stop, "count")) > count  # it went on meanwhile
+    again.evaluate(stop, "go_on = False")
+    again.set_breakpoints({debugging.here("loop.py"): []})
+    again.resume(stop)
+    again.wait_end()
+    assert debugging.ended(run).exit_code == 0
 
 
 def test_a_run_under_the_debugger_keeps_its_port(debugging: Debugging) -> None:

@@ -7,19 +7,22 @@ a process once, and the port is kept there.
 from __future__ import annotations
 
 import json
+import posixpath
 import threading
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
+from ...agent.paths import STATE_DIR
 from ...core.debugging import refusal
 from ...errors import LinkLost, RunError
 from ...remote.bootstrap import shell_name
 from ..access import Access
 from .last_words import picked
-from .launcher import launch
+from .launcher import launch, source_of
 from .process import ExecSpec, RemoteProcess
 
 _REACH_S = 60.0
+LETTING_IN = "COLAB_DEVSYNC_LETTING_IN"  # where debugger.py takes its source from
 _LIMIT_S = 400.0  # pip may have to fetch debugpy first
 _LOOK_S = 0.2
 _TRIES = 5
@@ -45,13 +48,16 @@ class Injection:
     def _attempt(self) -> int:
         uplink = self._access.uplink(_REACH_S)
         config = self._access.config
-        program = launch(config.remote.python, "debugger", "attach", str(self._pid))
+        runs = posixpath.join(uplink.vm.root, STATE_DIR, "runs")
+        attach = ("attach", str(self._pid), runs)
+        program = launch(config.remote.python, "debugger", *attach)
         said = {"stdout": b"", "stderr": b""}
 
         def heard(stream: str, data: bytes) -> None:
             said[stream] += data
 
-        env = {**config.remote.env, **program.env}
+        letting_in = {LETTING_IN: source_of("letting_in")}
+        env = {**config.remote.env, **program.env, **letting_in}
         process = RemoteProcess(uplink.open_stream(), heard)
         # The shell finds the home folder of a python that is named "~/...".
         start = f'exec {shell_name(config.remote.python)} "$@"'

@@ -29,9 +29,9 @@ class Launch:
 def launch(python: str, module: str, *arguments: str) -> Launch:
     """`python` runs the source of `agent/<module>.py`."""
     argv = (python, "-c", LAUNCH, *arguments)
-    return Launch(argv, {_VARIABLE: _source(module)})
+    return Launch(argv, {_VARIABLE: source_of(module)})
 
 
 @functools.cache
-def _source(module: str) -> str:
+def source_of(module: str) -> str:
     return resources.files(agent).joinpath(f"{module}.py").read_text(encoding="utf-8")

@@ -49,6 +49,7 @@ class Command:
     env: Mapping[str, str]
     file: str | None  # has to be there, absolute on the VM
     wait_port: PortWait | None = None
+    hook: bool = False  # whether a debugger may be let in later (agent/hook.py)
 
     def as_request(self, nonce: str, after: int) -> dict[str, Any]:
         return {
@@ -61,6 +62,7 @@ class Command:
             "cwd": self.cwd,
             "env": dict(self.env),
             "file": self.file,
+            "hook": self.hook,
             "wait_port": self.wait_port.as_json() if self.wait_port else None,
         }
 
@@ -104,6 +106,7 @@ def command_of(
         env={**config.remote.env, **config.run.env, **spec.env},
         file=file,
         wait_port=wait_port,
+        hook=spec.argv is None,
     )
 
 
