@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 from typing import BinaryIO, Dict, Iterable, Tuple, Union
 
-SIZE = 16
+DIGITS = 32  # of SHA-256, which processors have instructions for
 CHUNK = 1 << 20
 _MODULUS = 1 << 128
 
 
 def of_bytes(data: "Union[bytes, memoryview]") -> str:
     """The content hash, 32 hex digits."""
-    return hashlib.blake2b(data, digest_size=SIZE).hexdigest()
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
 
 
 def of_link(target: str) -> str:
@@ -27,10 +27,10 @@ def of_link(target: str) -> str:
 
 def of_stream(stream: BinaryIO) -> str:
     """The content hash of what is left to read."""
-    digest = hashlib.blake2b(digest_size=SIZE)
+    digest = hashlib.sha256()
     for block in iter(lambda: stream.read(CHUNK), b""):
         digest.update(block)
-    return digest.hexdigest()
+    return digest.hexdigest()[:DIGITS]
 
 
 def token(path: str, content_hash: str) -> int:
@@ -38,7 +38,7 @@ def token(path: str, content_hash: str) -> int:
     if not content_hash:
         return 0
     text = path.encode("utf-8", "surrogateescape") + b"\0" + content_hash.encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=SIZE).digest(), "big")
+    return int.from_bytes(hashlib.sha256(text).digest(), "big") % _MODULUS
 
 
 def add(digest: int, value: int) -> int:

@@ -251,7 +251,7 @@ class _Part:
 
 def _hash_and_sign(stream: io.FileIO, size: int) -> tuple[str, delta.Signature]:
     """Reads the file once, a megabyte at a time."""
-    whole = hashlib.blake2b(digest_size=hashing.SIZE)
+    whole = hashlib.sha256()
 
     def blocks() -> Iterator[memoryview]:
         for offset in range(0, size, hashing.CHUNK):
@@ -262,7 +262,7 @@ def _hash_and_sign(stream: io.FileIO, size: int) -> tuple[str, delta.Signature]:
                 yield view[at : at + delta.BLOCK]
 
     signature = delta.sign(blocks(), size)
-    return whole.hexdigest(), signature
+    return whole.hexdigest()[: hashing.DIGITS], signature
 
 
 def _read(stream: io.FileIO, offset: int, size: int) -> bytes:
