@@ -35,6 +35,7 @@ from paramiko.packet import Packetizer
 from ..errors import LinkLost
 from .base import Flow
 from .channel import MAX_PACKET, WINDOW, Opening, Refusal, SshChannel
+from .packets import ChannelData, QuickPacketizer
 from .wire import Wire
 
 _LOG = logging.getLogger(__name__)
@@ -53,19 +54,6 @@ _MACS = (
     "hmac-sha2-256",
     "hmac-sha2-512",
 )
-
-
-class TunedPacketizer(Packetizer):
-    """Asks for new keys after 32 GiB instead of 512 MiB: within GCM's guidance of
-    64 GiB, and rare. `RobustTransport` cures what made re-keying dangerous."""
-
-    REKEY_BYTES = 2**35
-    REKEY_PACKETS = 2**31
-    REKEY_BYTES_OVERFLOW_MAX = 2**33  # all that may be in flight in our windows
-    REKEY_PACKETS_OVERFLOW_MAX = 2**31
-
-    def start_handshake(self, timeout: float) -> None:
-        """No timer thread: our callers bound the handshake by closing the wire."""
 
 
 class _BlockingSocket:
@@ -140,15 +128,15 @@ class RobustTransport(paramiko.Transport):
 
 
 class _Packet:
-    """An outgoing packet, already complete: what paramiko's packetizer asks of it."""
+    """An outgoing packet in pieces, also as paramiko's packetizer wants it."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("parts",)
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, parts: tuple[bytes | memoryview, ...]) -> None:
+        self.parts = parts
 
     def asbytes(self) -> bytes:
-        return self._data
+        return b"".join(self.parts)
 
 
 class _OneTripAuth(AuthHandler):
@@ -170,16 +158,14 @@ class _OneTripAuth(AuthHandler):
         """What we sent ahead is already on its way."""
 
 
-def _string_of(m: Message) -> memoryview:
+def _data_of(m: Message | ChannelData) -> memoryview:
     """The length-prefixed bytes at the message's position, without a copy."""
-    size = m.get_int()
-    start = m.packet.tell()
-    return m.packet.getbuffer()[start : start + size]
+    return m.get_view() if isinstance(m, ChannelData) else memoryview(m.get_binary())
 
 
 def _on_extended(channel: SshChannel, m: Message) -> None:
     if m.get_int() == 1:
-        channel.on_stderr(_string_of(m))
+        channel.on_stderr(_data_of(m))
 
 
 def _on_request(channel: SshChannel, m: Message) -> None:
@@ -195,7 +181,7 @@ class ClientTransport(RobustTransport):
     """The client's end of one connection."""
 
     def __init__(
-        self, wire: Wire, packetizer: type[Packetizer] = TunedPacketizer
+        self, wire: Wire, packetizer: type[Packetizer] = QuickPacketizer
     ) -> None:
         super().__init__(wire, packetizer)
         self._wire = wire
@@ -295,7 +281,7 @@ class ClientTransport(RobustTransport):
         if not self.active:
             raise LinkLost(self.loss())
         try:
-            self._send_user_message(_Packet(b"".join(parts)))
+            self._send_user_message(_Packet(parts))
         except (EOFError, OSError, paramiko.SSHException) as error:
             raise LinkLost(self.loss()) from error
 
@@ -324,7 +310,7 @@ class ClientTransport(RobustTransport):
             self._early.on_refusal(Refusal(0, "too early"))
 
     _channel_handler_table = {  # noqa: RUF012 - overrides paramiko's
-        MSG_CHANNEL_DATA: lambda channel, m: channel.on_data(_string_of(m)),
+        MSG_CHANNEL_DATA: lambda channel, m: channel.on_data(_data_of(m)),
         MSG_CHANNEL_EXTENDED_DATA: _on_extended,
         MSG_CHANNEL_WINDOW_ADJUST: lambda channel, m: channel.on_window(m.get_int()),
         MSG_CHANNEL_EOF: lambda channel, m: channel.on_eof(),

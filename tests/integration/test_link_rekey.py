@@ -10,15 +10,16 @@ import pytest
 
 from colab_devsync.link.channel import SshChannel
 from colab_devsync.link.keys import identities
+from colab_devsync.link.packets import QuickPacketizer
 from colab_devsync.link.ssh import Endpoint, SshConnection
-from colab_devsync.link.transport import ClientTransport, TunedPacketizer
+from colab_devsync.link.transport import ClientTransport
 from colab_devsync.link.wire import dial
 from tests.support.remotes import Remote
 
 MB = 1_000_000
 
 
-class EagerPacketizer(TunedPacketizer):
+class EagerPacketizer(QuickPacketizer):
     """New keys after each megabyte: a day's transfers in a second."""
 
     REKEY_BYTES = MB
@@ -44,9 +45,9 @@ def count(stream: SshChannel) -> int:
 
 
 def test_our_transports_rarely_ask_for_new_keys() -> None:
-    assert TunedPacketizer.REKEY_BYTES >= 2**35
-    assert TunedPacketizer.REKEY_BYTES <= 2**36  # GCM's limit for one key
-    assert TunedPacketizer.REKEY_BYTES_OVERFLOW_MAX >= 16 * 2**26  # our windows
+    assert QuickPacketizer.REKEY_BYTES >= 2**35
+    assert QuickPacketizer.REKEY_BYTES <= 2**36  # GCM's limit for one key
+    assert QuickPacketizer.REKEY_BYTES_OVERFLOW_MAX >= 16 * 2**26  # our windows
 
 
 def test_channels_that_close_during_many_key_exchanges(remote: Remote) -> None:

@@ -33,7 +33,8 @@ from paramiko.common import (
 )
 from paramiko.message import Message
 
-from ..transport import RobustTransport, TunedPacketizer
+from ..packets import QuickPacketizer
+from ..transport import RobustTransport
 from ..wire import SocketWire
 from .program import Launch, Program
 from .pumps import spawn, splice
@@ -80,7 +81,7 @@ class SandboxServer:
 
     def _serve(self, sock: socket.socket, session: _Session) -> None:
         transport = _ServerTransport(
-            SocketWire(sock), TunedPacketizer, window=_WINDOW, max_packet=_PACKET
+            SocketWire(sock), QuickPacketizer, window=_WINDOW, max_packet=_PACKET
         )
         transport.add_server_key(self._host_key)
         done = threading.Event()
