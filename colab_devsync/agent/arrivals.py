@@ -17,6 +17,7 @@ assert sys.platform != "win32"  # runs on the VM only
 
 from . import hashing
 from .staging import PART, write_all
+from .write_behind import WriteBehind
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
 _READ = 1 << 20
@@ -69,6 +70,7 @@ class Arrival:
         except OSError:
             os.close(self._fd)
             raise
+        self._disk = WriteBehind(self._fd)
         head = b"of " + source.encode("ascii", "backslashreplace") + b"\n"
         text = _read_all(self._log)
         if text.startswith(head):
@@ -91,6 +93,7 @@ class Arrival:
         while view:
             written = os.pwrite(self._fd, view, at)
             view, at = view[written:], at + written
+        self._disk.wrote(offset, len(piece))
         with self._lock:
             write_all(self._log, b"%d %d %s\n" % (offset, len(piece), found.encode()))
             self._noted.note(offset, (len(piece), found))

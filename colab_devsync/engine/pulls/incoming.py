@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...agent.write_behind import WriteBehind
 from ...core.pulls import Version, add_range, gaps
 from ...remote.client import Meta
 from ..traffic.intake import Intake
@@ -84,6 +85,7 @@ class Incoming:
         fd = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         self._file = os.fdopen(fd, "r+b", buffering=0)
         self._file.truncate(version.size)
+        self._disk = WriteBehind(fd)
         self.part = part
 
     def start(self) -> None:
@@ -139,6 +141,7 @@ class Incoming:
         except OSError as exc:
             self.end(Outcome.refused(exc, self.version.size - self.arrived))
             return
+        self._disk.wrote(at, len(data))
         self.fill(at, at + len(data))
 
     def fill(self, start: int, end: int) -> None:
