@@ -13,7 +13,14 @@ assert sys.platform != "win32"  # runs on the VM only
 from .front import TERMS, introduction, report, stay
 from .secret import secret_of
 from .server import Server, fingerprint_of, start_server, stop_server
-from .settings import PROVIDERS, BootstrapError, Settings, make_folder, user_name
+from .settings import (
+    PROVIDERS,
+    BootstrapError,
+    Settings,
+    last_lines,
+    make_folder,
+    user_name,
+)
 from .tunnel import (
     SUPERVISE,
     Tunnel,
@@ -52,8 +59,11 @@ def run_tunnel(settings: Settings) -> Tunnel:
         fcntl.flock(lock, fcntl.LOCK_EX)
         tunnel = open_tunnel(settings, secret)
     say("Tunnel: %s %s" % (tunnel.state, tunnel.message or tunnel.endpoint))
-    if tunnel.state == "failed":
-        raise BootstrapError("The tunnel is down for good: %s." % tunnel.message)
+    if tunnel.state in ("failed", "none"):
+        why = tunnel.message or "its supervisor ended; " + last_lines(
+            settings.path("tunnel.log")
+        )
+        raise BootstrapError("The tunnel is down for good: %s." % why)
     return tunnel
 
 

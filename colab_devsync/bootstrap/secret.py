@@ -14,7 +14,14 @@ from typing import Optional
 
 assert sys.platform != "win32"  # runs on the VM only
 
-from .settings import BootstrapError, Settings, read_file, write_file
+from .settings import (
+    REFUSED,
+    BootstrapError,
+    Settings,
+    read_file,
+    read_json,
+    write_file,
+)
 
 RELAY_KEY = "DEVSYNC_RELAY_KEY"
 NGROK_TOKEN = "NGROK_AUTHTOKEN"
@@ -26,7 +33,8 @@ _KIND = "OPENSSH PRIVATE KEY"
 def secret_of(settings: Settings) -> Optional[str]:
     """What the tunnel of this provider needs; None if it needs nothing.
 
-    A relay key that was given once on this VM is used again. BootstrapError.
+    A relay key that was given once on this VM is used again; if the relay refused it,
+    there may be a better one. BootstrapError.
     """
     name = _NAMES.get(settings.provider)
     if name is None:
@@ -34,10 +42,13 @@ def secret_of(settings: Settings) -> Optional[str]:
     found = _stored(name) or os.environ.get(name, "")
     if settings.provider == "ngrok":
         return (found or _asked(name, "your ngrok authtoken")).strip()
-    path = settings.path("relay_key")
-    if found or not read_file(path):
-        key = normal_key(found or _asked(name, "the VM's private key for the relay"))
-        write_file(path, key)
+    path, what = settings.path("relay_key"), "the VM's private key for the relay"
+    if not found and not read_file(path):
+        found = _asked(name, what)
+    elif not found and read_json(settings.path("tunnel.json")).get("state") == REFUSED:
+        found = _answer(name, what + "; nothing: the one that was refused")
+    if found:
+        write_file(path, normal_key(found))
     return None
 
 
@@ -71,6 +82,17 @@ def _stored(name: str) -> str:
 
 
 def _asked(name: str, what: str) -> str:
+    answer = _answer(name, what)
+    if not answer:
+        raise BootstrapError(
+            "The secret %s (%s) is missing. Add it to Colab's secrets (the key symbol "
+            "in the side bar) and switch on notebook access." % (name, what)
+        )
+    return answer
+
+
+def _answer(name: str, what: str) -> str:
+    """ "" if nobody says anything."""
     try:
         answer = getpass.getpass("%s (%s), not shown: " % (what.capitalize(), name))
     except (EOFError, OSError):
@@ -78,12 +100,7 @@ def _asked(name: str, what: str) -> str:
     except Exception as error:  # noqa: BLE001 - a kernel without a person raises its own
         _say("Nobody could be asked (%s)." % error)
         answer = ""
-    if not answer.strip():
-        raise BootstrapError(
-            "The secret %s (%s) is missing. Add it to Colab's secrets (the key symbol "
-            "in the side bar) and switch on notebook access." % (name, what)
-        )
-    return answer
+    return answer.strip()
 
 
 def _say(text: str) -> None:

@@ -11,10 +11,9 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Callable, Dict, Mapping, NamedTuple, Optional
 
 assert sys.platform != "win32"  # runs on the VM only
 
@@ -25,6 +24,7 @@ from .settings import (
     make_folder,
     process_of,
     read_file,
+    run,
     user_name,
     write_file,
 )
@@ -139,7 +139,7 @@ def handed_on(environ: Mapping[str, str]) -> Dict[str, str]:
 def fingerprint_of(settings: Settings) -> str:
     """SHA256:... of the host key, as ssh shows it. BootstrapError."""
     public = settings.path("host_key.pub")
-    done = _run(["ssh-keygen", "-l", "-E", "sha256", "-f", public])
+    done = run(["ssh-keygen", "-l", "-E", "sha256", "-f", public])
     words = done.stdout.split()
     if done.returncode != 0 or len(words) < 2:
         raise BootstrapError("Cannot read the host key %s: %s" % (public, done.stderr))
@@ -164,18 +164,10 @@ def _install(say: Say) -> str:
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     steps = (["update", "-qq"], ["install", "-qq", "-y", "openssh-server"])
     for step in steps:
-        done = subprocess.run(
-            [apt, *step],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-            timeout=_INSTALL_S,
-        )
+        done = run([apt, *step], _INSTALL_S, environment)
         # A broken list of some other source need not stop the installation.
         if done.returncode != 0 and step[0] == "install":
-            tail = "\n".join(done.stdout.splitlines()[-5:])
+            tail = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
             raise BootstrapError(
                 "apt-get could not install openssh-server; its last words:\n%s\n"
                 "Run this again; if it goes on, choose Runtime, then Disconnect and "
@@ -208,7 +200,7 @@ def _make_host_key(settings: Settings) -> None:
     for path in (key, key + ".pub"):
         if os.path.exists(path):
             os.unlink(path)
-    done = _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key])
+    done = run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key])
     if done.returncode != 0:
         raise BootstrapError("ssh-keygen made no host key: %s" % done.stderr.strip())
 
@@ -216,7 +208,7 @@ def _make_host_key(settings: Settings) -> None:
 def _check(binary: str, config: str) -> None:
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
-    done = _run([binary, "-t", "-f", config])
+    done = run([binary, "-t", "-f", config])
     if done.returncode != 0:
         raise BootstrapError(
             "sshd does not accept %s: %s" % (config, done.stderr.strip())
@@ -225,7 +217,7 @@ def _check(binary: str, config: str) -> None:
 
 def _start(binary: str, settings: Settings) -> None:
     config, log = settings.path("sshd_config"), settings.path("sshd.log")
-    done = _run([binary, "-f", config, "-E", log])
+    done = run([binary, "-f", config, "-E", log])
     if done.returncode == 0 and _wait(lambda: banner(settings.sshd_port)):
         return
     raise BootstrapError(
@@ -286,17 +278,3 @@ def _wait(look: Callable[[], bool]) -> bool:
 
 def _quoted(text: str) -> str:
     return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _run(argv: List[str]) -> "subprocess.CompletedProcess[str]":
-    try:
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
-            timeout=60,
-        )
-    except OSError as error:
-        raise BootstrapError("Cannot start %s: %s." % (argv[0], error)) from error

@@ -7,14 +7,17 @@ import json
 import os
 import pwd
 import re
+import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 assert sys.platform != "win32"  # runs on the VM only
 
 PROVIDERS = ("relay", "ngrok", "direct", "command", "colab")
+REFUSED = "refused"
+"""State of a tunnel that is tried again, but was told no."""
 _PUBLIC_KEY = re.compile(
     r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-[a-z0-9@.-]+)"
     r" [A-Za-z0-9+/]+={0,3}( [^\x00-\x1f]*)?\Z"
@@ -85,6 +88,31 @@ class Settings:
         """Equal for equal settings: is a tunnel that runs still the right one?"""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def run(
+    argv: List[str], timeout_s: float = 60, environ: Optional[Dict[str, str]] = None
+) -> "subprocess.CompletedProcess[str]":
+    """A program without input, to its end. BootstrapError: it can't start or takes
+    too long."""
+    try:
+        return subprocess.run(
+            argv,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            timeout=timeout_s,
+        )
+    except OSError as error:
+        raise BootstrapError("Cannot start %s: %s." % (argv[0], error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise BootstrapError(
+            "%s was not done after %.0f s. Run this again; if it goes on, choose "
+            "Runtime, then Disconnect and delete, and take a new runtime."
+            % (" ".join(argv[:2]), timeout_s)
+        ) from error
 
 
 def make_folder(settings: Settings) -> None:

@@ -23,12 +23,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 assert sys.platform != "win32"  # runs on the VM only
 
 from .settings import (
+    REFUSED,
     BootstrapError,
     Settings,
     last_lines,
     process_of,
     read_file,
     read_json,
+    run,
     write_file,
 )
 
@@ -60,13 +62,15 @@ def open_tunnel(settings: Settings, secret: Optional[str]) -> Tunnel:
     if settings.provider == "relay":
         pin_relay(settings)
     running = read_json(settings.path("tunnel.json"))
-    if not (is_supervised(settings) and running.get("digest") == settings.digest()):
+    is_right = running.get("digest") == settings.digest()
+    # One that was refused may have a better secret now.
+    if not is_supervised(settings) or not is_right or running.get("state") == REFUSED:
         close_tunnel(settings)
         _spawn(settings, secret)
     deadline = time.monotonic() + FIRST_S
     while time.monotonic() < deadline and is_supervised(settings):
         found = tunnel_of(settings)
-        if found.state in ("up", "refused", "failed"):
+        if found.state in ("up", REFUSED, "failed"):
             return found
         time.sleep(_POLL_S)
     return tunnel_of(settings)
@@ -125,14 +129,7 @@ def pin_relay(settings: Settings) -> None:
     if wanted and wanted <= set(map(_key_of, read_file(path).splitlines())):
         return
     host, port = settings.relay_address
-    argv = ["ssh-keyscan", "-T", "15", "-p", str(port), host]
-    done = subprocess.run(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
+    done = run(["ssh-keyscan", "-T", "15", "-p", str(port), host])
     lines = [one for one in done.stdout.splitlines() if one and one[0] != "#"]
     if not lines:
         raise BootstrapError(
@@ -234,7 +231,7 @@ def _keep(once: Callable[[], str], report: Report) -> None:
             report("failed", str(error))
             return
         except _Refused as error:
-            state, why = "refused", str(error)
+            state, why = REFUSED, str(error)
         failures = 0 if time.monotonic() - began > _STEADY_S else failures + 1
         pause = _PAUSES_S[min(max(failures, 1), len(_PAUSES_S)) - 1]
         report(state, "%s; next try in %.0f s" % (why, pause))
@@ -246,9 +243,12 @@ def _relay(settings: Settings, report: Report) -> str:
     orphan = process_of(pid_file, settings.path("known_hosts"))
     if orphan:  # its supervisor was killed; it would hold the port
         os.kill(orphan, signal.SIGKILL)
-    process = subprocess.Popen(
-        relay_command(settings), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    try:
+        process = subprocess.Popen(
+            relay_command(settings), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+    except OSError as error:
+        raise _Hopeless("ssh cannot be started (%s)" % error) from error
     write_file(pid_file, "%d\n" % process.pid)
     try:
         return _follow(process, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,8 +97,9 @@ def setup(
     if not apply:
         output.result(settings, body, plan.script().rstrip("\n"))
         output.note(
-            f"Nothing was done. Add --apply, or run this there as root:\n"
-            f"  colab-devsync relay setup {there.login} | ssh {there.login} sudo sh"
+            "Nothing was done. The same with --apply does it there; or take the script "
+            "there yourself, as `setup.sh` say, and run it as root:\n"
+            f"  {_by_hand(there, ssh_options)}"
         )
         return
     _apply(settings, there, plan, yes=yes, options=ssh_options)
@@ -211,6 +213,15 @@ def _apply(
         if not click.confirm(f"Do this on {there.login}?", default=None, err=True):
             raise click.Abort
     relay_setup.run_script(there, plan, "apply", options=options, terminal=terminal)
+
+
+def _by_hand(there: Server, options: tuple[str, ...]) -> str:
+    """With a terminal, for sudo to ask in."""
+    ssh = relay_setup.ssh_command(there, options, terminal=True)
+    *before, login = ssh[1:]
+    scp = ["scp", *("-P" if one == "-p" else one for one in before if one != "-t")]
+    copy, run = shlex.join([*scp, "setup.sh", f"{login}:"]), shlex.join(ssh)
+    return f"{copy} && {run} sudo sh setup.sh"
 
 
 def _say_next(plan: RelayPlan, there: Server) -> None:

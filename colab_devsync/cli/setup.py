@@ -26,11 +26,12 @@ from .talk import Talk
     show_default=True,
     help="pycharm: who uploads saved files; needs `watch = false` in [sync].",
 )
-def setup(editor: str, yes: bool, dry_run: bool, upload_by: str) -> None:
+def setup(editor: str, yes: bool, dry_run: bool, upload_by: str) -> int:
     """Write EDITOR's files for this project, and say what is left to do.
 
     Files that are there are merged into after asking, never replaced; where that is not
-    safe nothing is written and what to add is shown.
+    safe nothing is written and what to add is shown. Exits with 1 if a file was left
+    out, for then the editor lacks something.
     """
     settings = current()
     if upload_by != UPLOADERS[0] and editor != "pycharm":
@@ -40,6 +41,8 @@ def setup(editor: str, yes: bool, dry_run: bool, upload_by: str) -> None:
             "setup", editor=editor, yes=yes, dryRun=dry_run, uploadBy=upload_by
         )
     output.result(settings, body, _text(body, dry_run=dry_run))
+    left_out = any(one["state"] == "skipped" for one in body["files"])
+    return 1 if left_out and not dry_run else 0
 
 
 def _text(body: dict[str, Any], *, dry_run: bool) -> str:

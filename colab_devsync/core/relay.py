@@ -6,15 +6,18 @@ against OpenSSH's server; change none without running it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import ConfigError
 from .relay_script import SCRIPT
 
 VM_USER = "colab"
 LISTEN_PORT = 10022
 VM_MARK = "colab-vm"
 LAPTOP_MARK = "laptop"
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _NOBODY = 1  # a port that nothing listens on: permitopen has no "none" in a key's line
 
 _LIMITS = """\
@@ -54,6 +57,20 @@ class RelayPlan:
     vm_user: str = VM_USER
     laptop_user: str | None = "colab-laptop"  # None: you use an account of your own
     port: int = LISTEN_PORT  # on the relay's localhost
+
+    def __post_init__(self) -> None:
+        """ConfigError: the names stand in a script that root runs."""
+        for user in filter(None, (self.vm_user, self.laptop_user)):
+            if not _USER.fullmatch(user):
+                raise ConfigError(
+                    f"{user!r} is no name for an account of the relay.",
+                    "It has small letters, digits, - and _, as in colab-2.",
+                )
+        if self.vm_user == self.laptop_user:
+            raise ConfigError(
+                f"The VM and your machine can't share the account {self.vm_user}.",
+                "Each may do another thing: choose two names.",
+            )
 
     @property
     def vm_rules(self) -> str:

@@ -72,7 +72,7 @@ def load_identity(identity_file: str) -> Identity:
     except (ValueError, UnsupportedAlgorithm, paramiko.SSHException) as error:
         raise ConfigError(
             f"{path} holds no private key that can be used",
-            "`identity_file` names the private key, not the .pub file",
+            "name the private key, not the .pub file",
         ) from error
 
 

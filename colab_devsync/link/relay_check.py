@@ -21,7 +21,7 @@ from ..core.events import Ask
 from ..errors import AuthFailed, DevsyncError, LinkLost
 from .channel import SESSION, Opening, Refusal
 from .hostkeys import HostKey, Trust
-from .keys import identities
+from .keys import identities, load_identity
 from .ssh import PROHIBITED, forward_to
 from .transport import ClientTransport
 from .wire import dial
@@ -66,8 +66,8 @@ def attack_as_vm(
 ) -> Iterator[Finding]:
     """With the VM's key: it must reach nothing but its own listener. `occupied`: a VM
     listens there now, so that nobody else can."""
+    key = load_identity(str(key_file)).key
     yield _passwords(relay, user, ask)
-    key = paramiko.PKey.from_path(key_file)
     try:
         with _logged_in(relay, user, key, ask) as transport:
             yield Finding("vm login", True, f"{user} is let in with the VM's key")

@@ -79,6 +79,38 @@ def test_what_is_printed_is_what_sshd_understands(place: Place, tmp_path: Path) 
     assert again.stdout == done.stdout, "the key is made once"
 
 
+def test_the_script_can_be_taken_there_by_hand(place: Place) -> None:
+    server = "me@vps.example.com:2222"
+    done = place.run("relay", "setup", server, "-o", "User=x", "--public-key", KEY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"#!/bin/sh\n")
+    assert (
+        "scp -P 2222 -o User=x setup.sh me@vps.example.com: && "
+        "ssh -p 2222 -o User=x -t me@vps.example.com sudo sh setup.sh"
+    ) in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "names", [("a b",), ("x;reboot",), ("-x",), ("colab", "--laptop-user", "colab")]
+)
+def test_names_that_no_account_can_have(place: Place, names: tuple[str, ...]) -> None:
+    command = ("relay", "setup", "me@vps.example.com", f"--vm-user={names[0]}")
+    done = place.run(*command, *names[1:], "--public-key", KEY)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert names[0].encode() in done.stderr
+
+
+def test_the_key_for_a_check_must_be_one(place: Place) -> None:
+    wrong = place.home / "wrong"
+    wrong.write_text("no key")
+    command = ("relay", "check", "me@127.0.0.1:1", "--vm-key", str(wrong))
+    done = place.run(*command)
+    assert done.returncode in (2, 3)
+    assert b"Traceback" not in done.stderr
+    assert b"holds no private key" in done.stderr
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish", "tcsh"])
 def test_any_login_shell_of_the_server_runs_it(shell: str) -> None:
     command = remote_command(RelayPlan("vps.example.com", KEY), "plan")

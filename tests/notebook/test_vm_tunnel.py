@@ -180,3 +180,25 @@ def test_a_refused_authtoken_is_said_and_never_written(vm: Vm) -> None:
     files = [path for path in vm.folder.iterdir() if path.is_file()]
     assert [path for path in files if b"wrong-token" in path.read_bytes()] == []
     assert "wrong-token" not in done.stdout + done.stderr
+    done = vm.run("--provider", "ngrok", **{**env, "NGROK_AUTHTOKEN": "right-token"})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_key_that_was_refused_is_asked_for_again(vm: Vm, relay: Relay) -> None:
+    first = vm.run(*relay.options(), stdin=vm.key.read_text().replace("\n", " ") + "\n")
+    assert first.returncode == 1
+    assert "Permission denied" in first.stdout
+    again = vm.run(*relay.options())  # nobody answers: the same key
+    assert "Permission denied" in again.stdout
+    right = relay.vm_key.read_text().replace("\n", " ")
+    done = vm.run(*relay.options(), stdin=right + "\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert through(vm, relay) == "through\n"
+    assert right[50:100] not in done.stdout + done.stderr
+
+
+def test_a_vm_without_ssh_is_told_so(vm: Vm, relay: Relay) -> None:
+    vm.env["PATH"] = str(vm.home)
+    done = vm.run(*relay.options(), DEVSYNC_RELAY_KEY=relay.vm_key.read_text())
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Cannot start ssh")
