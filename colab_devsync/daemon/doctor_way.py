@@ -53,7 +53,7 @@ def terms(link: LinkConfig) -> Iterator[Check]:
     """Plain words on what Colab allows, for links that lead to Colab."""
     if link.provider == "colab":
         yield Check("terms", None, f"{_TERMS}.", _READ)
-    elif link.provider in ("relay", "ngrok"):
+    elif link.provider != "sandbox":
         yield Check("terms", None, f"If the VM is Colab's: {_TERMS}{_TUNNELS}.", _READ)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from colab_devsync.daemon.editors import EDITORS
 from tests.e2e.place import SANDBOX, Place
 from tests.e2e.test_terminal import Terminal
 from tests.e2e.wire_client import Editor
@@ -63,6 +64,25 @@ def test_what_is_there_is_changed_with_consent_only_and_only_once(
     again = setup(place, project, "vscode", "--yes")
     assert states(again)["launch.json"] == "unchanged"
     assert launch.read_bytes() == text
+
+
+def test_a_second_time_changes_nothing(place: Place, project: Path) -> None:
+    place.env["XDG_CONFIG_HOME"] = str(place.home / "xdg")
+    subprocess.run(["git", "init", "-q", project], check=True)
+
+    def contents() -> dict[str, tuple[bytes, int]]:
+        folders = (project, place.home / "xdg")
+        paths = [path for one in folders for path in one.rglob("*") if path.is_file()]
+        return {str(one): (one.read_bytes(), one.stat().st_mtime_ns) for one in paths}
+
+    for editor in EDITORS:
+        written = setup(place, project, editor, "--yes")
+        assert set(states(written).values()) == {"written"}
+    before = contents()
+    for editor in EDITORS:
+        again = setup(place, project, editor)  # nothing is left to be agreed to
+        assert set(states(again).values()) == {"unchanged"}
+    assert contents() == before
 
 
 def test_a_person_reads_what_was_done_and_what_is_left(

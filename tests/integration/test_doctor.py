@@ -62,7 +62,7 @@ def broken(checks: list[Check]) -> Check:
 
 def test_all_the_way(project: Project) -> None:
     checks = walk(project)
-    expected = ["key", "reach", "host key", "login", "agent", "gpu", "disk"]
+    expected = ["terms", "key", "reach", "host key", "login", "agent", "gpu", "disk"]
     assert [one for one in names(checks) if one != "transfer"] == [
         *expected,
         "clock",
@@ -71,14 +71,14 @@ def test_all_the_way(project: Project) -> None:
     assert not [one for one in checks if one.ok is False]
     again = names(walk(project))  # online: nothing is dialled anew
     assert "key" not in again
-    assert again[:2] == ["reach", "host key"]
+    assert again[:3] == ["terms", "reach", "host key"]
 
 
 def test_a_name_that_does_not_exist(project: Project) -> None:
     project.configure(host="no-such-host.invalid")
     checks = walk(project)
     assert broken(checks).name == "name"
-    assert names(checks) == ["key", "name"]
+    assert names(checks) == ["terms", "key", "name"]
 
 
 def test_a_key_that_is_refused(project: Project, make_sshd: MakeSshd) -> None:

@@ -165,6 +165,16 @@ def test_the_alias_is_used_where_ssh_knows_it() -> None:
     assert "keyPath" not in text
 
 
+def test_a_server_logs_in_by_key_or_by_agent_and_not_by_both() -> None:
+    by_key = files("pycharm")["webServers.xml"].text
+    assert 'keyPair="true"' in by_key
+    known = replace(FACTS, ssh_host=FACTS.alias)
+    by_alias = merged("webServers.xml", by_key, known)
+    assert 'authAgent="true"' in by_alias
+    assert "keyPair" not in by_alias
+    assert merged("webServers.xml", by_alias) == by_key
+
+
 def test_automatic_upload_is_off_unless_asked_for_and_goes_off_again() -> None:
     by_pycharm = replace(FACTS, upload_by="pycharm")
     off = files("pycharm")["deployment.xml"].text

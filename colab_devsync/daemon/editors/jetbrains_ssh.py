@@ -65,14 +65,17 @@ def _web_server(facts: Facts, root: Element) -> None:
         servers, "webServer", {"id": key["id"]}, element("webServer", key)
     )
     transfer = find_or_add(mine, "fileTransfer", {}, _transfer())
-    how = "key" if _by_key(facts) else "agent"
+    how, mark, other = ("agent", "authAgent", "keyPair")
+    if _by_key(facts):
+        how, mark, other = ("key", "keyPair", "authAgent")
     where = f"{facts.ssh_user}@{facts.ssh_host}:{facts.ssh_port}"
     transfer.set("rootFolder", facts.remote_root)
     transfer.set("host", facts.ssh_host)
     transfer.set("port", str(facts.ssh_port))
     transfer.set("sshConfigId", identifier(facts, "ssh"))
     transfer.set("sshConfig", f"{where} {how}")
-    transfer.set("keyPair" if _by_key(facts) else "authAgent", "true")
+    transfer.set(mark, "true")
+    transfer.attrib.pop(other, None)  # of the time before there was an alias
 
 
 def _by_key(facts: Facts) -> bool:
