@@ -40,7 +40,9 @@ class Unpacking:
         self._files = self._bytes = self._same = self._done = self._total = 0
         self._skipped: List[str] = []
         self._made: List[str] = []  # paths that were not there before
+        self._replaced = 0  # files that were
         self._error = ""
+        self._goes_on = False
         self.is_over = False
         threading.Thread(target=self._run, name="devsync-unpack", daemon=True).start()
 
@@ -54,6 +56,8 @@ class Unpacking:
             "done": self._done,
             "total": self._total,
             "skipped": self._skipped[:_MAX_SKIPPED],
+            "replaced": self._replaced,
+            "kept": self._goes_on,
         }
 
     def _run(self) -> None:
@@ -70,10 +74,14 @@ class Unpacking:
             self._error = str(exc)
             self._undo()
             self._deposit.drop(self._wanted.path)  # it will not become better
-        except (UnsafePath, Stale) as exc:
+        except Stale as exc:
             self._error = str(exc)
+        except UnsafePath as exc:
+            self._error = str(exc)
+            self._undo()
         except OSError as exc:
             self._error = in_words(exc)
+            self._goes_on = True  # the archive stays: it need not be sent again
             self._undo()
 
     def _open_and_unpack(self) -> None:
@@ -171,7 +179,9 @@ class Unpacking:
             self._skip(path, reason)
         elif kind != FOLDER:
             self._files += 1
-            if not reason:
+            if reason:
+                self._replaced += 1
+            else:
                 self._made.append(path)
 
     def _skip(self, path: str, reason: str) -> None:

@@ -27,6 +27,8 @@ def pull(name: str | None, follow: bool) -> None:
     """
     settings = current()
     shown = _Shown(settings, follow=follow)
+    if follow:
+        output.note("Each file is shown when it is here, whole. Ctrl-C ends this.")
     with Bar(settings) as bar:
 
         def notified(method: str, params: Any) -> None:
@@ -37,21 +39,33 @@ def pull(name: str | None, follow: bool) -> None:
         with Talk(settings, notified=notified) as talk:
             done = talk.job("pull", name=name, follow=follow)
             status = talk.in_project("status")
-    output.result(settings, done, _summary(done, status, name))
+    problems = _problems(status, name)
+    body = {**done, "problems": problems} if problems else done
+    output.result(settings, body, _summary(done, status, name, problems))
 
 
 class _Shown:
-    """With `follow`, a line for each file."""
+    """With `follow`, a line for each file, and for what goes wrong."""
 
     def __init__(self, settings: Settings, *, follow: bool) -> None:
         self._settings = settings
         self._follow = follow
+        self._told: dict[str, str | None] = {}  # what is wrong, by rule
 
     def notified(self, method: str, params: Any) -> None:
         if method == "window/showMessage":
             output.note(params["message"])
         elif self._follow and method == "colabDevsync/pulled":
             output.result(self._settings, {"event": "pulled", **params}, line(params))
+        elif self._follow and method == "colabDevsync/pulls":
+            self._tell_wrong(params["pulls"])
+
+    def _tell_wrong(self, pulls: list[dict[str, Any]]) -> None:
+        for one in pulls:
+            wrong = one.get("message") if one["state"] == "failed" else None
+            if wrong and wrong != self._told.get(one["name"]):
+                output.note(f"{one['name']}: {wrong}")
+            self._told[one["name"]] = wrong
 
 
 def line(params: dict[str, Any]) -> str:
@@ -78,8 +92,26 @@ def shown(pull: dict[str, Any]) -> str:
     return f"{text}\n  {pull['message']}" if pull.get("message") else text
 
 
-def _summary(done: dict[str, Any], status: dict[str, Any], name: str | None) -> str:
-    lines = [f"{done['files']} files pulled ({output.size(done['bytes'])})."]
+def _problems(status: dict[str, Any], name: str | None) -> list[dict[str, Any]]:
+    """What a person should know of these rules' files."""
+    folders = tuple(
+        "" if one["local"] == "." else one["local"] + "/"
+        for one in status.get("pulls", ())
+        if name in (None, one["name"])
+    )
+    found = status.get("problems", ())
+    return [one for one in found if one["path"] and one["path"].startswith(folders)]
+
+
+def _summary(
+    done: dict[str, Any],
+    status: dict[str, Any],
+    name: str | None,
+    problems: list[dict[str, Any]],
+) -> str:
+    files = "1 file" if done["files"] == 1 else f"{done['files']} files"
+    lines = [f"{files} pulled ({output.size(done['bytes'])})."]
     pulls = status.get("pulls", ())
     lines += [shown(one) for one in pulls if name in (None, one["name"])]
-    return "\n".join(lines)
+    lines += [f"{one['path']}: {one['message']} {one['hint']}" for one in problems]
+    return "\n".join(line.rstrip() for line in lines)

@@ -72,11 +72,13 @@ def _run(**arguments: Any) -> None:
 
 
 def _summary(done: dict[str, Any]) -> str:
+    if not done["target"]:  # of no rule there was anything
+        return "Nothing was put back: no file that was pulled is here."
     seconds = max(done["seconds"], 1e-3)
-    head = (
-        f"{_files(done['files'])} ({output.size(done['bytes'])}) pushed to "
-        f"{done['target']} in {done['seconds']:.1f} s"
-    )
+    what = f"{_files(done['files'])} ({output.size(done['bytes'])})"
+    if done.get("unpacked") and not done["files"]:  # the archive did not stay
+        what = output.size(done["sent"])
+    head = f"{what} pushed to {done['target']} in {done['seconds']:.1f} s"
     if done["bytes"]:
         head += f", {output.size(done['bytes'] / seconds)}/s"
     lines = [head + "."]

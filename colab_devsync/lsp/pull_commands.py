@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import NotPulled
 from .arguments import Key
 from .bridge import settle
 from .command import FOLDER, Answer, Arguments, Command
@@ -22,7 +23,12 @@ def pull(ls: DevsyncServer, args: Arguments) -> Answer:
         job.say("connecting")
         pulls = project.session.pulls
         future = pulls.pull(name, progress=job.report, cancel=job.cancel)
-        done = await settle(future, job.cancel)
+        try:
+            done = await settle(future, job.cancel)
+        except NotPulled:
+            # What is wrong is told with the state of the rules, and tried again.
+            if not args["follow"]:
+                raise
         if args["follow"]:
             job.say("waiting for new files")
             await asyncio.Event().wait()  # until the job is cancelled

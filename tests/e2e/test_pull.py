@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.place import Place
 from tests.e2e.projects import write_config
+from tests.e2e.test_cli_and_vm import wait_until
 from tests.support.remotes import Remote
 
 RULE = '[[pull]]\nremote = "out"\nlocal = "results"\ninclude = ["*.pt"]\n'
@@ -76,3 +79,52 @@ def test_an_editor_sees_progress_files_and_state(
     assert stand["folder"] == str(here)
     done = editor.job("pull", {"name": "results"})
     assert done["result"] == {"files": 1, "bytes": 5}
+
+
+def test_a_file_that_is_not_ours_stays_and_is_told(
+    place: Place, here: Path, remote: Remote
+) -> None:
+    (here / "results").mkdir()
+    (here / "results" / "a.pt").write_bytes(b"mine")
+    (remote.root / "out" / "a.pt").write_bytes(b"theirs")
+    shown = place.run("pull", cwd=here)
+    assert shown.returncode == 0, shown.stderr
+    text = shown.stdout.decode()
+    assert text.startswith("1 file pulled (6 B).\n")
+    assert "results/a.pt: There is a file here that is not the one on the VM" in text
+    assert "a.from-vm.pt. Rename or delete one of them." in text
+    assert (here / "results" / "a.pt").read_bytes() == b"mine"
+    body = json.loads(place.run("--json", "pull", cwd=here).stdout)
+    assert [one["path"] for one in body["problems"]] == ["results/a.pt"]
+    (here / "results" / "a.pt").unlink()
+    wait_until(lambda: not problems(place, here), 20)
+    assert json.loads(place.run("--json", "pull", cwd=here).stdout) == {
+        "files": 0,
+        "bytes": 0,
+    }
+
+
+def problems(place: Place, here: Path) -> list[object]:
+    found = json.loads(place.run("--json", "status", cwd=here).stdout)["problems"]
+    return list(found)
+
+
+@pytest.mark.openssh
+def test_following_goes_on_past_what_fails_until_ctrl_c(
+    place: Place, here: Path, remote: Remote
+) -> None:
+    (here / "results").write_bytes(b"in the way")
+    (remote.root / "out" / "a.pt").write_bytes(b"one")
+    command = [sys.executable, "-m", "colab_devsync", "--project", str(here)]
+    process = place.start([*command, "pull", "--follow"])
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert b"Ctrl-C ends" in process.stderr.readline()
+    assert b"results/a.pt: It could not be pulled" in process.stderr.readline()
+    (here / "results").unlink()
+    (remote.root / "out" / "a.pt").write_bytes(b"twice")
+    assert process.stdout.readline().endswith(b"results/a.pt  5 B\n")
+    assert (here / "results" / "a.pt").read_bytes() == b"twice"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130

@@ -13,7 +13,7 @@ import pytest
 from colab_devsync.core.events import Problem
 from colab_devsync.core.pulls import PullInfo
 from colab_devsync.errors import NotPulled
-from tests.support.disks import fill, read_only, small_disk
+from tests.support.disks import fill, remount, small_disk
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 from tests.support.pulls import BIG, Pulling, noise, rule
@@ -137,13 +137,13 @@ def test_the_newest_gets_the_room_that_parts_of_older_ones_have(
 def test_a_disk_that_becomes_read_only(pulling: Pulling, proxy: ChaosProxy) -> None:
     pulling.put("first.pt", b"first")
     pulling.pull()
-    read_only(pulling.here, True)
+    remount(pulling.here, "ro")
     pulling.put("small.pt", b"small")
     pulling.put("big.pt", noise(BIG))
     for name in ("small.pt", "big.pt"):
         assert "ead-only" in problem(pulling, name).message
     assert_work_goes_on(pulling)
-    read_only(pulling.here, False)
+    remount(pulling.here, "rw")
     pulling.pull()
     assert pulling.files() == {"first.pt", "small.pt", "big.pt"}
 

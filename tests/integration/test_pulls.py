@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from colab_devsync.core.events import PullsChanged
+from colab_devsync.core.events import Progress, PullsChanged
+from colab_devsync.core.pushing import PushSpec
 from colab_devsync.errors import ConfigError, NotPulled
 from tests.support.project import Project
+from tests.support.proxy import ChaosProxy
 from tests.support.pulls import BIG, Pulling, noise, rule
 from tests.support.remotes import Login
 from tests.support.sshd import Sshd
@@ -206,6 +208,38 @@ def test_many_small_files(pulling: Pulling) -> None:
         (pulling.there / f"{number}.pt").write_bytes(b"%d" % number)
     assert pulling.pull()[0] == 500
     assert all(pulling.read(f"{n}.pt") == b"%d" % n for n in range(500))
+
+
+@pytest.mark.openssh
+def test_thousands_of_tiny_files_both_ways(
+    project: Project, proxy: ChaosProxy, tmp_path: Path
+) -> None:
+    """Many in a message: their names and hashes travel, and hardly anything else."""
+    count = 2500
+    project.configure(port=proxy.port, more=rule())
+    pulling = Pulling(project)
+    pulling.there.mkdir()
+    for number in range(count):
+        (pulling.there / f"{number}.pt").write_bytes(b"%d" % number)
+    project.connect()
+    seen: list[Progress] = []
+    before = proxy.counts()
+    done = project.session.pulls.pull(progress=seen.append).result(120)
+    spent = proxy.counts()
+    assert done.files == count
+    assert spent.up - before.up < 300 * count
+    assert spent.down - before.down < 300 * count
+    assert seen[-1].files_total == count
+    steps = [one.files for one in seen]
+    assert steps == sorted(steps)
+    assert len(os.listdir(pulling.here)) == count
+
+    spec = PushSpec(pulling.here, str(tmp_path / "there"))
+    pushed = project.session.pushes.start(spec, progress=seen.append).result(120)
+    assert (pushed.files, seen[-1].files, seen[-1].files_total) == (count,) * 3
+    assert proxy.counts().up - spent.up < 400 * count
+    for number in range(count):
+        assert (tmp_path / "there" / f"{number}.pt").read_bytes() == b"%d" % number
 
 
 def test_holes_stay_holes(pulling: Pulling) -> None:

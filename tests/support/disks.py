@@ -14,10 +14,19 @@ import pytest
 
 
 @contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """`folder` has room for `size` ("2m"); what is in it goes away at the end."""
+def small_disk(folder: Path, size: str, *, files: int = 0) -> Iterator[Path]:
+    """`folder` has room for `size` ("2m"), and for so many files and folders if that
+    is not 0; what is in it goes away at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mount = [
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        f"size={size},nr_inodes={files}",
+        "tmpfs",
+        str(folder),
+    ]
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("needs root on Linux to mount a small disk")
     if subprocess.run(mount, capture_output=True).returncode:
@@ -28,10 +37,9 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def read_only(disk: Path, is_so: bool) -> None:
-    """Nothing can be written to a mounted disk any more, or again."""
-    how = f"remount,{'ro' if is_so else 'rw'}"
-    subprocess.run(["mount", "-o", how, str(disk)], check=True)
+def remount(disk: Path, options: str) -> None:
+    """Changes a mounted disk: "ro", "rw", "nr_inodes=500"."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
 def fill(disk: Path) -> Path:

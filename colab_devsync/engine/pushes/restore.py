@@ -66,6 +66,8 @@ class Restore:
         found = self._newest(access.config, name)
         results = []
         for rule, listing in found:
+            if not listing.sources:
+                continue
             spec = PushSpec(self._root / rule.local, rule.remote)
             results.append(
                 Push(

@@ -74,9 +74,23 @@ class Unpacker:
             raise PushError(
                 f"{self._order.spec.local.name} could not be unpacked in {base} on "
                 f"the VM: {state['failure']}.",
-                "What was there before is there still.",
+                _after(state["replaced"], is_kept=state["kept"]),
             )
         return {key: state[key] for key in ("files", "bytes", "same", "skipped")}
+
+
+def _after(replaced: int, *, is_kept: bool) -> str:
+    """What is there now, and what to do."""
+    hint = "What was there before is there still."
+    if replaced:
+        files = "1 file" if replaced == 1 else f"{replaced} files"
+        hint = (
+            "What it had added was taken away again; but it had replaced "
+            f"{files} already, and these are the archive's now."
+        )
+    if is_kept:
+        hint += " Push again when that is solved: the archive need not be sent again."
+    return hint
 
 
 def _entry(source: Source, large: Large | None) -> list[Any]:
