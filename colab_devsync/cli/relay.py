@@ -94,6 +94,11 @@ def setup(
         port=_port(port, config),
     )
     body = _body(plan, there)
+    if plan.laptop_user is not None and not keys:
+        output.note(
+            f"No public key of yours was found, so {plan.laptop_user} would let nobody "
+            "in: make one with `ssh-keygen -t ed25519`, or name it with --public-key."
+        )
     if not apply:
         output.result(settings, body, plan.script().rstrip("\n"))
         output.note(

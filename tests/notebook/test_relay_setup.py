@@ -90,6 +90,14 @@ def test_the_script_can_be_taken_there_by_hand(place: Place) -> None:
     ) in done.stderr.decode()
 
 
+def test_a_machine_without_a_key_is_told_so(place: Place) -> None:
+    done = place.run("relay", "setup", "me@vps.example.com")
+    assert done.returncode == 0
+    assert b"colab-laptop would let nobody in" in done.stderr
+    done = place.run("relay", "setup", "me@vps.example.com", "--own-account")
+    assert b"nobody in" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "names", [("a b",), ("x;reboot",), ("-x",), ("colab", "--laptop-user", "colab")]
 )

@@ -143,6 +143,8 @@ def test_nothing_is_offered_in_comments_and_behind_values() -> None:
         "[sync]\nwatch = true |",
         "[link] # |",
         "[foo]\nbar = |",
+        '[sync]\nexclude = ["a", |"b"]',
+        '[sync]\nexclude = [ | "b"]',
     ):
         assert offered(marked) == Completion(), marked
 

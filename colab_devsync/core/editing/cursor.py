@@ -93,6 +93,8 @@ def _in_value(found: Outline, pair: Pair, offset: int) -> Place | None:
     if in_list and before[-1:] not in ("[", ","):
         closed = text[value.start : value.end].rstrip().endswith("]")
         return None if closed else _on_blank(found, offset)  # behind an element
+    if in_list and text[offset : value.end].lstrip(" \t")[:1] in ('"', "'"):
+        return None  # before an element, on its line: a comma would be missing
     return ValuePlace(pair, Span(offset, offset), in_list)
 
 
