@@ -24,6 +24,7 @@ from . import (
     install_commands,
     notebook_commands,
     operations,
+    patience,
     protocol,
     pull_commands,
     push_commands,
@@ -174,6 +175,7 @@ def handler(name: str, command: Command) -> Callable[..., Any]:
     def shown(ls: DevsyncServer, args: Arguments, answer: Answer) -> Answer:
         if args["show"]:
             showing.show(ls, name, answer)
+        patience.watch(ls, name, args, answer)
         return answer
 
     # `*args`: pygls counts named parameters and refuses VS Code's additional ones.

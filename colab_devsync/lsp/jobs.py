@@ -33,6 +33,7 @@ class Job:
     def __init__(self, ls: DevsyncServer, name: str, command: str, title: str) -> None:
         self.id = name
         self.command = command
+        self.title = title
         self.cancel = threading.Event()
         """Set when the job shall stop; the engine looks at it."""
         self.finished: asyncio.Future[JobBody] = ls.loop.create_future()

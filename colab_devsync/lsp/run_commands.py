@@ -17,6 +17,7 @@ from pygls import uris
 
 from ..core.runs import RunInfo, RunSpec
 from ..daemon.hub import Project
+from ..engine.programs.runs import Runs
 from ..errors import DevsyncError, LinkError, RunError, UnknownRun
 from . import protocol
 from .arguments import BadArguments, Key
@@ -109,15 +110,23 @@ async def stop(ls: DevsyncServer, args: Arguments) -> Answer:
     session = project.session
     run_id = args["run"]
     if run_id is None:
-        found = await _soon(session.runs.list())
-        run_id = _only(found).id
+        run_id = _only(await _listed(session.runs)).id
     try:
         stopping = session.runs.stop(run_id, bool(args["kill"]))
         return (await _soon(stopping)).as_json()
     except (TimeoutError, asyncio.TimeoutError):  # the engine goes on trying
-        return {"run": run_id, "state": "running", "message": "not stopped yet"}
+        message = "not stopped yet; it will be when the VM answers"
+        return {"run": run_id, "state": "running", "message": message}
     except UnknownRun as error:
         raise with_near(error, run_id, session.runs.snapshot) from error
+
+
+async def _listed(runs: Runs) -> Sequence[RunInfo]:
+    """What the VM says, or what is known while it does not answer."""
+    try:
+        return await _soon(runs.list())
+    except (TimeoutError, asyncio.TimeoutError):
+        return runs.snapshot
 
 
 async def _soon(future: Future[T]) -> T:

@@ -47,15 +47,18 @@ export class Devsync {
   }
 
   async request<T>(method: string, params: Arguments): Promise<T> {
-    return (await this.client()).sendRequest<T>(method, params);
+    const client = await this.client();
+    // After crashes it stays away until somebody wants something of it.
+    if (client.needsStart()) await client.start();
+    return client.sendRequest<T>(method, params);
   }
 
   /** Saves of files that the server does not follow: only their name is told. */
   async saved(document: vscode.TextDocument): Promise<void> {
     if (document.uri.scheme !== "file" || vscode.languages.match(SELECTOR, document)) return;
-    const client = await this.running?.catch(() => undefined);
     const params = { textDocument: { uri: document.uri.toString() } };
-    await client?.sendNotification("textDocument/didSave", params);
+    const tell = async () => (await this.running)?.sendNotification("textDocument/didSave", params);
+    await tell().catch((error) => this.log.warn(String(error)));
   }
 
   /** A server that hangs is not waited for. */
@@ -77,7 +80,7 @@ export class Devsync {
   }
 
   private async start(): Promise<LanguageClient> {
-    const [command = "", ...words] = await findServer().catch(offerInstall);
+    const [command = "", ...words] = await findServer().catch((error) => this.offerInstall(error));
     this.log.info(`starting ${[command, ...words, "lsp"].join(" ")}`);
     // Loading the library is what takes time; it is not part of activation.
     const { LanguageClient, RevealOutputChannelOn, State } = await import("vscode-languageclient/node");
@@ -102,28 +105,33 @@ export class Devsync {
     void vscode.commands.executeCommand("setContext", "colabDevsync.serverRunning", true);
     return client;
   }
+
+  /** Does not wait for an answer: whoever wanted the server goes on, and may ask again. */
+  private offerInstall(error: unknown): never {
+    if (!(error instanceof NoServer)) throw error;
+    const [install, settings] = ["Install with pip", "Open Settings"];
+    const offer = async () => {
+      const answer = await vscode.window.showErrorMessage(error.message, install, settings);
+      if (answer === install) await installServer().then(() => this.client());
+      else if (answer)
+        await vscode.commands.executeCommand("workbench.action.openSettings", "colabDevsync.serverCommand");
+    };
+    void guarded(this.log, offer)();
+    throw new Told(error.message);
+  }
 }
 
-async function offerInstall(error: unknown): Promise<string[]> {
-  if (!(error instanceof NoServer)) throw error;
-  const [install, settings] = ["Install with pip", "Open Settings"];
-  const answer = await vscode.window.showErrorMessage(error.message, install, settings);
-  if (answer === install) return installServer().then(findServer);
-  if (answer) await vscode.commands.executeCommand("workbench.action.openSettings", "colabDevsync.serverCommand");
-  throw new Told(error.message);
-}
-
-/** Wraps what a person started: what goes wrong is shown, once. */
-export function guarded<A extends unknown[]>(log: vscode.LogOutputChannel, work: (...args: A) => unknown) {
-  return async (...args: A): Promise<void> => {
+/** Wraps what a person started: what goes wrong is shown, once, and undefined returned. */
+export function guarded<A extends unknown[], T>(log: vscode.LogOutputChannel, work: (...args: A) => T) {
+  return async (...args: A): Promise<Awaited<T> | undefined> => {
     try {
-      await work(...args);
+      return await work(...args);
     } catch (error) {
       log.warn(String(error));
       if (error instanceof Told || error instanceof vscode.CancellationError) return;
       const { message, data } = error as Error & { data?: ErrorBody };
       const text = data?.hint && !message.includes(data.hint) ? `${message} ${data.hint}` : message;
-      if (await vscode.window.showErrorMessage(text, "Show Log")) log.show();
+      void vscode.window.showErrorMessage(text, "Show Log").then((answer) => answer && log.show());
     }
   };
 }

@@ -2,10 +2,12 @@
 
 import { join } from "node:path";
 import * as vscode from "vscode";
-import type { Devsync } from "./client.ts";
-import type { Conflict } from "./model.ts";
+import { guarded, type Devsync } from "./client.ts";
 import type { Node } from "./nodes.ts";
 import { chosen, fileOf, type Projects, type Target } from "./projects.ts";
+
+type Found = { folder: string; path: string; local: string };
+type Versions = { local: string; remote: string };
 
 export function conflictCommands(devsync: Devsync, projects: Projects) {
   const all = () =>
@@ -13,7 +15,7 @@ export function conflictCommands(devsync: Devsync, projects: Projects) {
       conflicts.map(({ path }) => ({ folder, path, local: join(folder, path), label: path, description: folder })),
     );
 
-  const find = async (target: Target | Node) => {
+  const find = async (target: Target | Node): Promise<Found> => {
     const conflict = target && "conflict" in target && target.conflict;
     const local = conflict ? join(target.folder, conflict.path) : fileOf(target)?.fsPath;
     const [first, ...more] = all();
@@ -24,17 +26,13 @@ export function conflictCommands(devsync: Devsync, projects: Projects) {
   };
 
   /** The VM's version on the left, mine on the right, where it can be edited. */
-  const show = async (target: Target) => {
-    const { folder, path, local } = await find(target);
-    const { conflicts } = await devsync.command<{ conflicts: Conflict[] }>("conflicts", { folder });
-    const copy = conflicts.find((one) => one.path === path)?.remote_copy;
-    if (!copy) throw new Error(`The VM's version of ${path} has not been fetched yet; is the link up?`);
+  const show = async ({ folder, path }: Found) => {
+    const { local, remote } = await devsync.command<Versions>("compare", { folder, path });
     const title = `${path} (on the VM \u2194 here)`;
-    await vscode.commands.executeCommand("vscode.diff", vscode.Uri.file(copy), vscode.Uri.file(local), title);
+    await vscode.commands.executeCommand("vscode.diff", vscode.Uri.file(remote), vscode.Uri.file(local), title);
   };
 
-  const keep = async (target: Target, version: "local" | "remote") => {
-    const { folder, path, local } = await find(target);
+  const keep = async ({ folder, path, local }: Found, version: "local" | "remote") => {
     const document = vscode.workspace.textDocuments.find(({ uri }) => uri.fsPath === local);
     if (document?.isDirty && version === "remote") {
       const text = `${path} has changes that are not saved. Take the VM's version all the same?`;
@@ -43,21 +41,22 @@ export function conflictCommands(devsync: Devsync, projects: Projects) {
       await vscode.window.showTextDocument(document);
       await vscode.commands.executeCommand("workbench.action.files.revert");
     }
-    await document?.save();
+    if (document?.isDirty && !(await document.save())) throw new Error(`${path} could not be saved.`);
     await devsync.job("resolve", { folder, path, keep: version });
   };
 
   return {
-    showConflict: (_: string, target: Target) => show(target),
-    conflicts: (_: string, target: Target) => show(target),
-    keepLocal: (_: string, target: Target) => keep(target, "local"),
-    keepRemote: (_: string, target: Target) => keep(target, "remote"),
+    showConflict: async (_: string, target: Target) => show(await find(target)),
+    conflicts: async (_: string, target: Target) => show(await find(target)),
+    keepLocal: async (_: string, target: Target) => keep(await find(target), "local"),
+    keepRemote: async (_: string, target: Target) => keep(await find(target), "remote"),
     resolve: async (_: string, target: Target) => {
-      await show(target);
+      const found = await find(target);
+      await guarded(devsync.log, show)(found); // deleted on the VM: nothing to compare
       const [mine, theirs] = ["Keep My Version", "Take the VM's Version"];
       const options = { title: "Which version stays?", ignoreFocusOut: true };
       const picked = chosen(await vscode.window.showQuickPick([mine, theirs], options));
-      await keep(target, picked === mine ? "local" : "remote");
+      await keep(found, picked === mine ? "local" : "remote");
     },
   };
 }

@@ -3,7 +3,7 @@
 // that Stop ends the program and Restart starts another one; debugpy is told `attach`.
 
 import * as vscode from "vscode";
-import type { Arguments, Devsync } from "./client.ts";
+import { guarded, type Arguments, type Devsync } from "./client.ts";
 import type { DebugTarget } from "./model.ts";
 import type { Projects } from "./projects.ts";
 
@@ -11,6 +11,7 @@ export const TYPE = "colab-devsync";
 const CURRENT_FILE = { type: TYPE, request: "launch", name: "Colab VM: Current File", program: "${file}" };
 const OPTIONS = ["justMyCode", "subProcess", "redirectOutput", "showReturnValue"];
 type Config = vscode.DebugConfiguration;
+type Folder = vscode.WorkspaceFolder | undefined;
 
 export class Debugging {
   private readonly targets = new Map<string, DebugTarget>();
@@ -46,11 +47,12 @@ export class Debugging {
     return config.type ? config : isPython ? { ...CURRENT_FILE } : undefined;
   }
 
-  async resolveDebugConfigurationWithSubstitutedVariables(
-    at: vscode.WorkspaceFolder | undefined,
-    config: Config,
-    token?: vscode.CancellationToken,
-  ): Promise<Config | undefined> {
+  /** An error that leaves here, or below, is shown in a dialog that blocks the window. */
+  resolveDebugConfigurationWithSubstitutedVariables(at: Folder, config: Config, token?: vscode.CancellationToken) {
+    return guarded(this.devsync.log, () => this.resolve(at, config, token))();
+  }
+
+  private async resolve(at: Folder, config: Config, token?: vscode.CancellationToken) {
     if (config.connect) return config; // a child, or a port that is known
     config.folder ??= await this.folder(at, config);
     if (config.noDebug) {
@@ -73,8 +75,10 @@ export class Debugging {
   async createDebugAdapterDescriptor(session: vscode.DebugSession) {
     const { configuration } = session;
     if (configuration.connect) return server(configuration.connect);
-    const target = this.prepared.get(configuration.prepared) ?? (await this.target(configuration));
+    const get = () => this.prepared.get(configuration.prepared) ?? this.target(configuration);
+    const target = await guarded(this.devsync.log, get)();
     this.prepared.delete(configuration.prepared);
+    if (!target) throw new vscode.CancellationError();
     this.targets.set(session.id, target);
     return server(target.connect);
   }
@@ -91,7 +95,7 @@ export class Debugging {
     };
   }
 
-  private async folder(at: vscode.WorkspaceFolder | undefined, config: Config): Promise<string> {
+  private async folder(at: Folder, config: Config): Promise<string> {
     const uri = config.program ? vscode.Uri.file(config.program) : at?.uri;
     return uri && this.projects.of(uri.fsPath) ? uri.fsPath : this.projects.folder(uri);
   }

@@ -59,13 +59,9 @@ function forwardNode(folder: string, forward: Forward): Node {
 }
 
 function conflictNode(folder: string, conflict: Conflict): Node {
-  const shown = {
-    label: conflict.path,
-    description: "changed here and on the VM",
-    icon: "diff",
-    click: "showConflict",
-  };
-  return { folder, id: `conflicts/${conflict.path}`, kind: "conflict", ...shown, conflict };
+  const { path: label } = conflict;
+  const shown = { label, description: "changed here and on the VM", icon: "diff", click: "showConflict" };
+  return { folder, id: `conflicts/${label}`, kind: "conflict", ...shown, conflict };
 }
 
 /** A pull rule: what is here, what comes, and what only the VM has. */
@@ -75,12 +71,10 @@ function pullNode(folder: string, pull: Pull): Node {
     return { folder, id: `${id}/${kind}`, kind: `pull-${kind}`, label, description, icon };
   };
   const { newest, local, waiting, waitingBytes, onlyThere, writing } = pull;
-  const file = resolve(folder, local, newest ?? "");
+  const [file, size] = [resolve(folder, local, newest ?? ""), bytes(waitingBytes)];
   const children = [
     ...(newest ? [{ ...line("newest", newest, "newest here", "file-binary"), file }] : []),
-    ...(waiting
-      ? [line("waiting", count(waiting, "file"), `on the way, ${bytes(waitingBytes)}`, "cloud-download")]
-      : []),
+    ...(waiting ? [line("waiting", count(waiting, "file"), `on the way, ${size}`, "cloud-download")] : []),
     ...(writing ? [line("writing", count(writing, "file"), "still written", "edit")] : []),
     ...(onlyThere > waiting ? [line("there", count(onlyThere, "file"), "only on the VM", "cloud")] : []),
   ];

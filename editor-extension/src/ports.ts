@@ -1,5 +1,6 @@
 // What leads to the VM: its ports, terminals, tasks, and files that go there or come from it.
 
+import { basename, relative, sep } from "node:path";
 import * as vscode from "vscode";
 import type { Devsync } from "./client.ts";
 import type { Node } from "./nodes.ts";
@@ -12,7 +13,7 @@ export function portCommands(devsync: Devsync) {
     tensorboard: async (folder: string) =>
       openPage((await devsync.job<{ url: string }>("tensorboard", { folder })).url),
     forward: async (folder: string) => {
-      const port = Number(await ask("Port of the VM", "7860"));
+      const port = Number(await ask("Port of the VM", "7860")) || 0;
       const { url } = await devsync.job<{ url: string }>("forward", { folder, remotePort: port });
       const text = `Port ${port} of the VM is ${url}`;
       if (await vscode.window.showInformationMessage(text, "Open")) await openPage(url);
@@ -28,13 +29,16 @@ export function portCommands(devsync: Devsync) {
       const { files, bytes: size } = await devsync.job<{ files: number; bytes: number }>("pull", { folder });
       say(`$(cloud-download) Fetched: ${files ? `${count(files, "file")}, ${bytes(size)}` : "nothing new"}`);
     },
-    push: async (folder: string, target: Target) => {
+    push: async (folder: string, target: Target, all: vscode.Uri[] = []) => {
       const options = { canSelectFolders: true, canSelectFiles: true, defaultUri: fileOf(), openLabel: "Upload" };
-      const local = target instanceof vscode.Uri ? target : (await vscode.window.showOpenDialog(options))?.[0];
-      const inside = vscode.workspace.asRelativePath(chosen(local), false);
-      const remote = await ask("Where to on the VM (relative to the project, or absolute)", inside);
-      await devsync.job("push", { folder, local: local?.fsPath, remote });
-      say(`$(cloud-upload) ${remote} is on the VM`);
+      const one = target instanceof vscode.Uri ? [target] : await vscode.window.showOpenDialog(options);
+      for (const { fsPath: local } of all.length ? all : chosen(one)) {
+        const inside = relative(folder, local).replaceAll(sep, "/");
+        const proposed = /^\.\.|^[a-z]:/i.test(inside) ? basename(local) : inside;
+        const remote = await ask("Where to on the VM (relative to the project, or absolute)", proposed);
+        await devsync.job("push", { folder, local, remote });
+        say(`$(cloud-upload) ${remote} is on the VM`);
+      }
     },
   };
 }
@@ -78,8 +82,14 @@ export const tasks: vscode.TaskProvider = {
   resolveTask: async ({ definition, scope }) => task(await findServer(), definition, scope),
 };
 
+/** The command line where it talks with a person itself. */
+export async function runTask(command: string, cwd: string): Promise<void> {
+  await vscode.tasks.executeTask(task(await findServer(), { type: "colab-devsync", command, cwd }));
+}
+
 function task(server: string[] = [], definition: vscode.TaskDefinition, scope?: vscode.Task["scope"]): vscode.Task {
   const own = [definition.command as string, ...((definition.args as string[]) ?? [])];
-  const execution = new vscode.ProcessExecution(server[0] ?? "", [...server.slice(1), ...own]);
+  const { cwd } = definition;
+  const execution = new vscode.ProcessExecution(server[0] ?? "", [...server.slice(1), ...own], cwd ? { cwd } : {});
   return new vscode.Task(definition, scope ?? vscode.TaskScope.Workspace, own.join(" "), "Colab VM", execution);
 }

@@ -79,13 +79,20 @@ export class Projects {
   async folder(target?: Target): Promise<string> {
     if (target && "folder" in target) return target.folder;
     const project = this.of(fileOf(target)?.fsPath ?? "/");
-    if (project) return project.status.folder;
     const known = this.all.map(({ status }) => status.folder);
-    const opened = (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => uri.fsPath);
-    const [first, ...more] = known.length ? known : opened;
-    if (!first) throw new Error("Open the folder of your project first.");
-    return more.length ? chosen(await vscode.window.showQuickPick([first, ...more])) : first;
+    return project?.status.folder ?? (known.length ? pickFolder(known) : this.newFolder());
   }
+
+  /** An opened folder that is no project yet. */
+  newFolder(): Promise<string> {
+    const opened = (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => uri.fsPath);
+    return pickFolder(opened.filter((path) => !this.known.has(path)));
+  }
+}
+
+async function pickFolder([first, ...more]: string[]): Promise<string> {
+  if (!first) throw new Error("Open the folder of your project first.");
+  return more.length ? chosen(await vscode.window.showQuickPick([first, ...more])) : first;
 }
 
 /** What a command was called on: a file, an element of the tree, or nothing. */

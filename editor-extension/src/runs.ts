@@ -7,6 +7,7 @@ import type { Debugging } from "./debug.ts";
 import type { Run } from "./model.ts";
 import type { Node } from "./nodes.ts";
 import type { Outputs } from "./output.ts";
+import { say } from "./ports.ts";
 import { chosen, fileOf, type Target } from "./projects.ts";
 import { runText } from "./text.ts";
 
@@ -25,9 +26,9 @@ export function runCommands(devsync: Devsync, outputs: Outputs, debugging: Debug
   const pick = async (folder: string, target: Target | Node, title: string, fits: (run: Run) => boolean) => {
     if (target && "run" in target && target.run) return target.run.run;
     const { runs } = await devsync.command<{ runs: Run[] }>("runs", { folder });
-    const items = runs.filter(fits).map((run) => {
-      return { label: run.run, description: runText(run), detail: run.argv.join(" ") };
-    });
+    const items = runs
+      .filter(fits)
+      .map((run) => ({ label: run.run, description: runText(run), detail: run.argv.join(" ") }));
     if (!items.length) throw new Error("There is no such run on the VM.");
     return chosen(await vscode.window.showQuickPick(items.reverse(), { title })).label;
   };
@@ -48,7 +49,9 @@ export function runCommands(devsync: Devsync, outputs: Outputs, debugging: Debug
     attach: (folder: string, target: Target) => attach(folder, target),
     stop: async (folder: string, target: Target) => {
       const run = await pick(folder, target, "Stop which run?", isRunning);
-      await devsync.command("stop", { folder, run });
+      const { state, message } = await devsync.command<Run>("stop", { folder, run });
+      if (message) void vscode.window.showWarningMessage(`${run} is ${message}.`);
+      else say(`$(debug-stop) ${run}: ${state === "running" ? "told to stop" : "stopped"}`);
     },
   };
 }

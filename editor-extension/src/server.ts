@@ -2,7 +2,7 @@
 // Python extension's interpreter. Nothing else is searched.
 
 import { execFile } from "node:child_process";
-import { access, constants } from "node:fs/promises";
+import { access, constants, stat } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import * as vscode from "vscode";
@@ -29,7 +29,8 @@ async function which(name: string): Promise<string | undefined> {
   const file = process.platform === "win32" ? `${name}.exe` : name;
   for (const folder of (process.env.PATH ?? "").split(delimiter).filter(Boolean)) {
     const path = join(folder, file);
-    if (await access(path, constants.X_OK).then(yes, no)) return path;
+    const isFile = stat(path).then((found) => found.isFile(), no);
+    if ((await isFile) && (await access(path, constants.X_OK).then(yes, no))) return path;
   }
   return undefined;
 }
@@ -56,7 +57,9 @@ async function interpreter(): Promise<string | undefined> {
 
 /** Rejects with what pip said. */
 export async function installServer(): Promise<void> {
-  const command = [(await interpreter()) ?? "python3", "-m", "pip", "install", "colab-devsync"];
+  if (!vscode.workspace.isTrusted) throw new Error("Nothing is installed until you trust this folder.");
+  const python = (await interpreter()) ?? (process.platform === "win32" ? "python" : "python3");
+  const command = [python, "-m", "pip", "install", "colab-devsync"];
   const options = { location: vscode.ProgressLocation.Notification, title: command.join(" ") };
   await vscode.window.withProgress(options, () => run(command[0] ?? "", command.slice(1)));
 }

@@ -2,22 +2,15 @@
 
 import { join } from "node:path";
 import * as vscode from "vscode";
+import choices from "./choices.json";
 import type { Devsync } from "./client.ts";
 import type { Status } from "./model.ts";
-import { ask, say } from "./ports.ts";
+import { ask, runTask, say } from "./ports.ts";
 import { chosen, type Projects } from "./projects.ts";
-import { count, facts, linkText } from "./text.ts";
+import { count, facts, hostAndPort, linkText } from "./text.ts";
 
-const PROVIDERS = [
-  { label: "colab", detail: "A Colab runtime, through Google's own SSH endpoint" },
-  { label: "relay", detail: "A Colab VM that calls in to a server of yours" },
-  { label: "ngrok", detail: "A Colab VM behind an ngrok tunnel" },
-  { label: "direct", detail: "Any SSH server: host and port" },
-  { label: "sandbox", detail: "A folder of this machine plays the VM; to try things" },
-];
-const EDITORS = ["vscode", "pycharm", "neovim", "emacs", "helix", "zed"];
-const PASTE = "Paste what the notebook printed: ssh -p 12345 root@host, or devsync://...";
-
+/** `asks`: a key of `init` that the provider cannot do without. */
+type Provider = { label: string; detail: string; asks?: { key: string; title: string; example: string } };
 type Written = { files: { path: string; state: string; reason?: string }[]; steps: string[] };
 type Check = { name: string; ok: boolean | null; message: string; hint: string };
 
@@ -30,7 +23,7 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
   };
   return {
     connect: (folder: string) => devsync.job("connect", { folder }),
-    connectTo: async (folder: string) => devsync.job("connect", { folder, endpoint: await ask(PASTE, "") }),
+    connectTo: async (folder: string) => devsync.job("connect", { folder, endpoint: await ask(choices.paste, "") }),
     disconnect: async (folder: string) => projects.update(await devsync.command<Status>("disconnect", { folder })),
     sync: async (folder: string) => {
       const { files } = await devsync.job<{ files: number }>("sync", { folder });
@@ -51,23 +44,24 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
         `${ok ? "ok  " : ok === false ? "FAIL" : "-   "} ${name}: ${message}${hint && !ok ? `\n     ${hint}` : ""}`;
       print(...checks.map(line));
     },
-    init: async (folder: string) => {
-      const title = "How is the VM reached?";
-      const { label: provider } = chosen(await vscode.window.showQuickPick(PROVIDERS, { title }));
-      const address = provider === "direct" ? await ask("Host and port", "203.0.113.7:22") : undefined;
-      const [host, port] = address?.split(":") ?? [];
-      const args = { folder, provider, ...(address && { host, port: Number(port ?? 22) }) };
-      await open((await devsync.command<{ path: string }>("init", args)).path);
-    },
     openConfig: (folder: string) => open(join(folder, ".colabremote.toml")),
     notebook: async (folder: string) => open((await devsync.job<{ path: string }>("notebook", { folder })).path),
     setup: async (folder: string) => {
-      const editor = chosen(await vscode.window.showQuickPick(EDITORS, { title: "Set up which editor?" }));
+      const editor = chosen(await vscode.window.showQuickPick(choices.editors, { title: "Set up which editor?" }));
       const { files, steps } = await devsync.job<Written>("setup", { folder, editor });
       print(...files.map(({ path, state, reason = "" }) => `${state.padEnd(10)} ${path} ${reason}`), "", ...steps);
     },
-    sshConfig: async (folder: string) => print(JSON.stringify(await devsync.job("sshConfig", { folder }), null, 2)),
+    sshConfig: (folder: string) => runTask("ssh-config", folder),
   };
+}
+
+/** Asks how the VM is reached, and opens what was written. */
+export async function init(devsync: Devsync, folder: string): Promise<void> {
+  const title = "How is the VM reached?";
+  const { label: provider, asks } = chosen(await vscode.window.showQuickPick<Provider>(choices.providers, { title }));
+  const answer = asks && { [asks.key]: await ask(asks.title, asks.example) };
+  const args = { folder, provider, ...(answer?.host ? hostAndPort(answer.host) : answer) };
+  await open((await devsync.command<{ path: string }>("init", args)).path);
 }
 
 async function open(path: string): Promise<void> {

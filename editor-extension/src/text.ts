@@ -20,26 +20,24 @@ export function count(number: number, one: string): string {
   return `${number} ${one}${number === 1 ? "" : "s"}`;
 }
 
-type ByLink = Record<Link, string>;
-const SPIN = "sync~spin";
-const ICONS: ByLink = {
-  offline: "debug-disconnect",
-  connecting: SPIN,
-  online: "vm-active",
-  lost: SPIN,
-  blocked: "error",
-};
-const LONG: ByLink = {
-  offline: "not connected",
-  connecting: "connecting",
-  online: "connected",
-  lost: "connection lost; it comes back by itself, and your saves are sent then",
-  blocked: "cannot go on by itself",
+/** "host:22", "host" and "[::1]:22", as `init` takes them. */
+export function hostAndPort(text: string): { host: string; port?: number } {
+  const [, bracketed, name = text, port] = /^(?:\[(.+)\]|([^:]+))(?::(\d+))?$/.exec(text.trim()) ?? [];
+  return { host: bracketed ?? name, ...(port ? { port: Number(port) } : {}) };
+}
+
+/** Icon, and words. */
+const LINKS: Record<Link, [string, string]> = {
+  offline: ["debug-disconnect", "not connected"],
+  connecting: ["sync~spin", "connecting"],
+  online: ["vm-active", "connected"],
+  lost: ["sync~spin", "connection lost; it comes back by itself, and your saves are sent then"],
+  blocked: ["error", "cannot go on by itself"],
 };
 
 /** The status bar: link, round trip, and what still has to be sent or decided. */
 export function statusText({ link, name, rttMs, pending, conflicts }: Status): string {
-  const parts = [`$(${ICONS[link]}) ${name}`];
+  const parts = [`$(${LINKS[link][0]}) ${name}`];
   if (link === "online" && rttMs !== undefined) parts.push(`${Math.round(rttMs)} ms`);
   if (link === "connecting") parts.push("connecting");
   if (link === "lost") parts.push("connection lost");
@@ -50,7 +48,7 @@ export function statusText({ link, name, rttMs, pending, conflicts }: Status): s
 }
 
 export function linkText({ link, message }: Status): string {
-  return LONG[link] + (message && link !== "online" ? `: ${message}` : "");
+  return LINKS[link][1] + (message && link !== "online" ? `: ${message}` : "");
 }
 
 /** Name and value: what the hover and the tree say about the VM and the mirror. */
@@ -70,9 +68,9 @@ export function facts(status: Status): [string, string][] {
   return found.filter((one): one is [string, string] => Boolean(one[1]));
 }
 
-export function runText({ state, exitCode, signal, message }: RunBody): string {
+export function runText({ state, exitCode, signal, message, error }: RunBody): string {
   if (state === "running") return "running";
-  if (state === "lost") return message ?? "lost with its VM";
+  if (state === "lost" || error) return message ?? error?.message ?? "lost with its VM";
   const how = signal ?? (exitCode === 0 ? "done" : `exit code ${exitCode ?? "unknown"}`);
   return message ? `${how}, ${message}` : how;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Status } from "../src/model.ts";
-import { bytes, duration, links, plain, runText, statusText } from "../src/text.ts";
+import { bytes, duration, hostAndPort, links, plain, runText, statusText } from "../src/text.ts";
 
 const STATUS: Status = {
   folder: "/home/me/seg",
@@ -47,4 +47,10 @@ test("paths of the VM in output are found with their lines", () => {
   assert.deepEqual(links(line, root), [{ start: 6, length: 38, path: "my pkg/train.py", line: 12 }]);
   assert.deepEqual(links("saved /content/seg/a.pt:7 (ok)", root), [{ start: 6, length: 19, path: "a.pt", line: 7 }]);
   assert.deepEqual(links("/content/segments/a.py", root), []);
+});
+
+test("a host and its port are told apart", () => {
+  assert.deepEqual(hostAndPort("203.0.113.7:2222"), { host: "203.0.113.7", port: 2222 });
+  assert.deepEqual(hostAndPort(" vm.example.com "), { host: "vm.example.com" });
+  assert.deepEqual(hostAndPort("[::1]:22"), { host: "::1", port: 22 });
 });

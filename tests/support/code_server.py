@@ -256,6 +256,9 @@ class Window:
     def notification_button(self, label: str) -> Locator:
         return self.find(".notification-toast .monaco-button", label).first
 
+    def toast(self, text: str) -> Locator:
+        return self.find(".notification-toast", text).first
+
     def hover_on(self, word: str, wanted: str) -> None:
         """Points at `word`, a line's first, until the hover says `wanted`."""
         place = self.find(".editor-group-container.active .view-line", word).first

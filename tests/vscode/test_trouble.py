@@ -19,6 +19,8 @@ from tests.support.servers import Server
 pytestmark = [pytest.mark.openssh, pytest.mark.timeout(400)]
 
 PULL = '\n[[pull]]\nremote = "checkpoints"\ninclude = ["*.pt"]\nevery = 1\n'
+FOREVER = "import time\nprint('runs', flush=True)\ntime.sleep(1000)\n"
+NEXT = "RATE = 4\nprint(RATE)\n"
 PAGE = "<h1>Served by the VM</h1>"
 
 
@@ -98,19 +100,39 @@ def conflict(project: Open) -> None:
 
 
 def link_cut(project: Open) -> None:
+    """Nothing blocks while the VM is away: all says so, and goes on when it is back."""
     window, there = project.window, project.there / "train.py"
     window.open_file("train.py")
-    project.proxy.freeze()
-    project.proxy.refuse()
-    window.wait_status("connection lost")
-    window.type_over("RATE = 4\n")
+    window.type_over(FOREVER)
     window.save()
+    window.title_action("Run File on the VM").click()
+    expect(window.output).to_contain_text("runs")
+    project.proxy.freeze()
+    window.wait_status("connection lost")
+    window.palette("Stop a Run")
+    window.pick("train-1")
+    expect(window.toast("train-1 is not stopped yet")).to_be_visible()
+    window.palette("Clear All Notifications")
+    window.type_over(NEXT)
+    window.save()
+    window.toggle_breakpoint(2)
+    window.title_action("Run File on the VM").click()
+    expect(window.toast("Starting train.py waits")).to_be_visible()
+    window.title_action("Debug File on the VM").click()
+    expect(window.toast("Debugging train.py waits")).to_be_visible()
     window.shot("link-lost")
-    project.proxy.refuse(False)
     project.proxy.unfreeze()
     project.proxy.reset_all()
     window.wait_status(re.compile(r"segmentation\s+\d+ ms"))
-    wait_until(holds(there, "RATE = 4\n"), "what was saved meanwhile is on the VM")
+    wait_until(holds(there, NEXT), "what was saved meanwhile is on the VM")
+    expect(window.stopped_line).to_be_visible()
+    window.debug_button("stop").click()
+    expect(window.find(".debug-toolbar")).to_be_hidden()
+    window.palette("Clear All Notifications")
+    window.open_view()
+    expect(window.row("train-1")).to_contain_text("SIGINT")
+    for run in ("train-2", "train-3"):
+        expect(window.row(run)).to_contain_text(re.compile("done|SIG"))
 
 
 def page_of_the_vm(project: Open) -> None:

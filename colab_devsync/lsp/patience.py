@@ -1,0 +1,52 @@
+"""Says that a long command waits for a VM that is out of reach. On the loop.
+
+The command goes on by itself: without a word it would only look as if it hung.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+if TYPE_CHECKING:
+    from ..daemon.hub import Project
+    from .command import Answer, Arguments
+    from .jobs import Job
+    from .server import DevsyncServer
+
+_LOOK_S = 3.0  # what is over sooner needs no word
+_NEED_THE_VM = frozenset(
+    f"devsync.{name}"
+    for name in [
+        "run",
+        "debug",
+        "sync",
+        "pull",
+        "push",
+        "tensorboard",
+        "forward",
+        "install",
+    ]
+)
+
+
+def watch(ls: DevsyncServer, name: str, args: Arguments, answer: Answer) -> None:
+    """`answer` is that of the command `name`. A command line shows how things stand
+    by itself."""
+    if name in _NEED_THE_VM and not ls.options.is_cli:
+        project = ls.folders.project(args["folder"])
+        ls.spawn(_watch(ls, ls.jobs.get(answer["job"]), project))
+
+
+async def _watch(ls: DevsyncServer, job: Job, project: Project) -> None:
+    while True:
+        await asyncio.wait({job.finished}, timeout=_LOOK_S)
+        if job.finished.done():
+            return
+        if project.session.status().link == "lost":
+            break
+    text = f"{job.title} waits: the VM does not answer. It goes on when the VM is back."
+    params = types.ShowMessageParams(types.MessageType.Warning, text)
+    ls.tell(types.WINDOW_SHOW_MESSAGE, params)
