@@ -46,6 +46,11 @@ def way_to(config: Config, root: Path) -> Iterator[Check]:
         yield key
         if key.ok is False:
             return
+    elif link.provider not in ("colab", "sandbox"):  # these have keys of their own
+        key = _keys()
+        yield key
+        if key.ok is False:
+            return
     yield from _WAYS[link.provider](link, config)
 
 
@@ -74,6 +79,16 @@ def _identity(root: Path, name: str) -> Check:
             f"`chmod 600 {path}`",
         )
     return Check("key", True, f"{path}")
+
+
+def _keys() -> Check:
+    from ..link.keys import identities
+
+    try:
+        with identities(None, Path.home()) as found:
+            return Check("key", True, ", ".join(one.name for one in found))
+    except DevsyncError as error:
+        return failed("key", error)
 
 
 def _direct(link: LinkConfig, config: Config) -> Iterator[Check]:

@@ -113,7 +113,10 @@ class ModuleHints:
         gone: frozenset[Need] = frozenset()
         if needs:
             gone = await settle(project.session.glance.missing(needs, again=True))
-        hints = {one.uri: list(_hints(one, gone)) for one in files}
+        if project.session.status().link == "offline":
+            return  # meanwhile; what was shown has been taken away
+        there = self._ls.workspace.text_documents  # others were closed meanwhile
+        hints = {one.uri: list(_hints(one, gone)) for one in files if one.uri in there}
         self._ls.diagnostics.show_missing(root, hints)
 
     def _texts(self, root: Path) -> Iterator[_Text]:

@@ -87,6 +87,26 @@ def test_a_key_that_is_refused(project: Project, make_sshd: MakeSshd) -> None:
     assert broken(walk(project)).name == "login"
 
 
+def test_the_keys_that_will_be_tried(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    key = project.remote.login.identity_file
+    project.configure(identity_file=None)
+    found = broken(walk(project))
+    assert found.name == "key"
+    assert "ssh-keygen" in found.hint
+    usual = home / ".ssh" / "id_ed25519"
+    usual.write_bytes(key.read_bytes())
+    usual.chmod(0o600)
+    checks = walk(project)
+    assert [one.message for one in checks if one.name == "key"] == [str(usual)]
+    assert "login" in names(checks)
+
+
 def test_a_host_key_that_is_not_ours(project: Project) -> None:
     project.configure(host_key="SHA256:" + "A" * 43)
     assert broken(walk(project)).name == "host key"
