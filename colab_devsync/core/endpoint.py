@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import ConfigError
 from .config import LinkConfig
-from .config.formats import HOST_KEY, RELAY
+from .config.formats import HOST, HOST_KEY, RELAY
 
 SCHEME = "devsync"
 _EXAMPLE = (
@@ -124,9 +124,12 @@ def _option(line: _SshLine, letters: str, rest: Iterator[str]) -> None:
 
 def _direct(link: LinkConfig, where: str, port: str | None, text: str) -> LinkConfig:
     user, at, host = where.rpartition("@")
-    if not port and host.count(":") == 1:
+    bracketed = re.fullmatch(r"\[(.*)\](?::(.*))?", host)
+    if bracketed is not None:
+        host, port = bracketed[1], bracketed[2] or port
+    elif not port and host.count(":") == 1:
         host, _, port = host.partition(":")
-    if not host or (at and not user) or not _is_port(port or "22"):
+    if not HOST.accepts(host) or (at and not user) or not _is_port(port or "22"):
         raise _not_understood(text)
     return replace(
         link,
@@ -157,7 +160,7 @@ def _from_url(link: LinkConfig, text: str) -> LinkConfig:
         host, port = parts.hostname, parts.port
     except ValueError as exc:
         raise _not_understood(text) from exc
-    if not host or port == 0:
+    if not HOST.accepts(host or "") or port == 0:
         raise _not_understood(text)
     query = _query(parts)
     found = replace(

@@ -196,11 +196,11 @@ def _tcp(host: str, port: int, hint: str, prefix: str = "") -> Iterator[Check]:
     """First the name, then the port."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # no name that DNS could have
         yield Check(
             f"{prefix}name",
             False,
-            f"{host} is not found: {error.strerror or error}.",
+            f"{host} is not found: {getattr(error, 'strerror', error)}.",
             f"Check the spelling and your network. {hint}",
         )
         return

@@ -64,9 +64,9 @@ def dial(host: str, port: int, timeout_s: float) -> SocketWire:
     where = f"{host}:{port}"
     try:
         return SocketWire(socket.create_connection((host, port), timeout_s))
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:  # no name that DNS could have
         raise ConnectFailed(
-            f"cannot find the host {host}: {error.strerror}",
+            f"cannot find the host {host}: {getattr(error, 'strerror', error)}",
             "check `host` in [link] and your network connection",
         ) from error
     except TimeoutError as error:

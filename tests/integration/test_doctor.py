@@ -12,6 +12,7 @@ import pytest
 from colab_devsync.daemon import doctor_vm
 from colab_devsync.daemon.check import Check
 from colab_devsync.daemon.doctor import examine
+from colab_devsync.errors import ConnectFailed
 from tests.support.colab import FakeColab
 from tests.support.project import Project
 from tests.support.relay import Relay
@@ -74,8 +75,12 @@ def test_all_the_way(project: Project) -> None:
     assert again[:3] == ["terms", "reach", "host key"]
 
 
-def test_a_name_that_does_not_exist(project: Project) -> None:
-    project.configure(host="no-such-host.invalid")
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "no..host.invalid"])
+def test_a_name_that_does_not_exist(project: Project, host: str) -> None:
+    project.configure(host=host)
+    with pytest.raises(ConnectFailed, match=f"cannot find the host {host}"):
+        project.session.connect().result(10)
+    project.session.disconnect().result(5)
     checks = walk(project)
     assert broken(checks).name == "name"
     assert names(checks) == ["terms", "key", "name"]

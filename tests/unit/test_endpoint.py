@@ -29,6 +29,8 @@ PIN = "SHA256:" + "ab+/" * 10 + "abc"
         ("devsync://root@[2001:db8::1]:2222", "root", "2001:db8::1", 2222),
         ("tcp://0.tcp.example.com:12345", "me", "0.tcp.example.com", 12345),
         ("ssh://root@203.0.113.7:2222", "root", "203.0.113.7", 2222),
+        ("root@[2001:db8::1]:2222", "root", "2001:db8::1", 2222),
+        ("[2001:db8::1]", "me", "2001:db8::1", 22),
         ("ssh -NTp 99 root@vm", "root", "vm", 99),
         ("ssh -o User=root -o Port=99 vm", "root", "vm", 99),
     ],
@@ -120,7 +122,8 @@ def test_an_identity_in_the_line_wins() -> None:
     "text",
     [
         *("", "ssh", "ssh -p", "ssh -p x root@vm", "a b", "root@vm:0", "vm:99999"),
-        *("'", "devsync://", "devsync://vm:99999", "root@"),
+        *("'", "devsync://", "devsync://vm:99999", "root@", "-J", "[vm", "\0", "a/b"),
+        *('tcp://"', "devsync:// vm", "https://vm", "[]", "root@[vm]:x"),
     ],
 )
 def test_not_understood(text: str) -> None:
