@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -371,6 +371,49 @@ def test_a_start_that_is_cancelled_leaves_nothing_running(project: Project) -> N
         lambda: [one.state for one in project.session.runs.snapshot] == ["exited"],
         "it was stopped",
     )
+
+
+class Heard(threading.Event):
+    """Tells when somebody has looked after it was set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_somebody = threading.Event()
+
+    def is_set(self) -> bool:
+        found = super().is_set()
+        if found:
+            self.by_somebody.set()
+        return found
+
+
+def waits_for(lock: IO[bytes]) -> bool:
+    """Whether anybody is blocked by it."""
+    inode = f":{os.fstat(lock.fileno()).st_ino} "
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("-> FLOCK" in line and inode in line for line in lines)
+
+
+def test_a_start_that_is_cancelled_while_the_vm_starts_it(project: Project) -> None:
+    import fcntl  # as the agent does, on POSIX machines only
+
+    run(project, sh("true"))
+    fifo(project)
+    cancel = Heard()
+    with open(project.vm / ".colab-devsync" / "runs" / "lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one start at a time
+        starting = project.session.runs.start(sh("cat go"), cancel=cancel)
+        until(lambda: waits_for(lock), "the VM is about to start it")
+        cancel.set()
+        assert cancel.by_somebody.wait(WAIT_S)
+        project.session.runs.list().result(WAIT_S)  # what heard of it is done
+    with pytest.raises(CancelledError):
+        starting.result(WAIT_S)
+
+    def states() -> list[str]:
+        return [one.state for one in project.session.runs.list().result(WAIT_S)]
+
+    until(lambda: states() == ["exited", "exited"], "it was stopped")
 
 
 def test_a_file_that_cannot_be_mirrored_keeps_the_run_from_starting(

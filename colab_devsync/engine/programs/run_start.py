@@ -50,15 +50,17 @@ class RunStart:
         self._flush: _Flush | None = None
         self._flushed_to = ""  # the VM's marker
         self._feed: RunFeed | None = None
+        self._is_asking = False
         self.is_cancelled = False
         self.run_id = ""  # once the program runs
 
     def cancel(self) -> None:
-        """Gives up. Any thread."""
+        """Gives up. Any thread. What the VM is starting already is waited for: it has
+        to be stopped by its id."""
         self.is_cancelled = True
         self._watch.wake()
         feed = self._feed
-        if feed is not None:
+        if feed is not None and not self._is_asking:
             feed.close()
 
     def run(self) -> tuple[RunFeed, RunInfo]:
@@ -87,16 +89,29 @@ class RunStart:
         self._feed = feed = RunFeed(uplink.open_stream(), uplink.vm.marker)
         try:
             self._await_flush()
-            info = feed.ask(command.as_request(self._order.nonce, self._order.after()))
-            self.run_id = info.id
+            info = self._ask(feed, command)
             if command.wait_port is not None:
                 info = feed.wait_ready()
-            if self.is_cancelled:
-                raise CancelledError
+            self._heed()
         except BaseException:
             feed.close()
             raise
         return feed, info
+
+    def _ask(self, feed: RunFeed, command: Command) -> RunInfo:
+        self._is_asking = True
+        try:
+            self._heed()
+            info = feed.ask(command.as_request(self._order.nonce, self._order.after()))
+            self.run_id = info.id
+        finally:
+            self._is_asking = False
+        self._heed()
+        return info
+
+    def _heed(self) -> None:
+        if self.is_cancelled:
+            raise CancelledError
 
     def _begin_flush(self, uplink: Uplink) -> None:
         """Once per VM: what is done for one is not done for another."""
