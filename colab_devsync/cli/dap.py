@@ -62,6 +62,7 @@ class Adapter:
         self._start: Message | None = None
         self._debugpy: socket.socket | None = None
         self._ended = False
+        self._left: Message | None = None  # asks debugpy to end; not answered yet
 
     def run(self) -> None:
         threading.Thread(
@@ -71,6 +72,8 @@ class Adapter:
             while (message := self._inbox.get()) is not None:
                 if not self._take(message):
                     break
+            if self._left is not None:  # debugpy had gone already
+                self._tell(protocol.response(self._left, {}))
         finally:
             if self._debugpy is not None:
                 with contextlib.suppress(OSError):
@@ -99,7 +102,8 @@ class Adapter:
     def _take(self, message: Message) -> bool:
         """False ends the session."""
         if self._debugpy is not None:
-            return self._hand_on(message)
+            self._hand_on(message)
+            return True  # `_answers` knows when it is over
         command = message.get("command")
         if command == "initialize":
             self._hello = message
@@ -113,15 +117,18 @@ class Adapter:
             self._tell(protocol.refusal(message, "Nothing is being debugged yet."))
         return True
 
-    def _hand_on(self, message: Message) -> bool:
+    def _hand_on(self, message: Message) -> None:
         if message.get("type") == "response":
             number = self._asked.pop(message.get("request_seq", 0), None)
             if number is None:
-                return True
+                return
             message["request_seq"] = number
-        elif message.get("command") == "disconnect" and self._launched:
-            message["arguments"] = protocol.ends_debuggee(message.get("arguments"))
-        return self._send(message)
+        elif message.get("command") == "disconnect":
+            self._left = message
+            if self._launched:
+                ending = protocol.ends_debuggee(message.get("arguments"))
+                message = {**message, "arguments": ending}
+        self._send(message)
 
     @property
     def _launched(self) -> bool:
@@ -234,17 +241,16 @@ class Adapter:
             return protocol.event("capabilities", body)
         if kind == "response" and number == self._start["seq"]:
             message["command"] = self._start["command"]
+        if kind == "response" and self._left and number == self._left["seq"]:
+            self._left = None
         if message.get("event") == "terminated":
             self._ended = True
         return message
 
-    def _send(self, message: Message) -> bool:
+    def _send(self, message: Message) -> None:
         assert self._debugpy is not None
-        try:
+        with contextlib.suppress(OSError):  # its last words may still be on their way
             self._debugpy.sendall(framing.encode(message))
-        except OSError:
-            return self._ended  # its last words may still be on their way
-        return True
 
     def _tell(self, message: Message) -> None:
         with self._writing:

@@ -132,6 +132,26 @@ def test_leaving_during_the_start_takes_it_back(
         place.run("attach", one["run"], cwd=here, timeout_s=40)
 
 
+def test_leaving_is_answered_though_debugpy_goes_first(adapter: StdioServer) -> None:
+    """As when the program ends, or the link, while the editor leaves."""
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as debugpy,
+        DapClient(launch(adapter, request="attach")) as client,
+    ):
+        connect = {"host": "127.0.0.1", "port": debugpy.getsockname()[1]}
+        client.request("initialize", client.hello)
+        attaching = client.send("attach", {"connect": connect})
+        debugpy.settimeout(client.timeout_s)
+        with debugpy.accept()[0] as connection:
+            leaving = client.send("disconnect")
+            heard = b""
+            while b'"disconnect"' not in heard:
+                heard += connection.recv(4096)
+        assert leaving.result(client.timeout_s) == {}
+        assert attaching.exception(client.timeout_s) is not None
+    assert adapter.wait_ended() == [0]
+
+
 def test_attaching_to_a_run_by_its_name(
     place: Place, here: Path, adapter: StdioServer
 ) -> None:
