@@ -121,7 +121,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             run_server(settings)
         tunnel = run_tunnel(settings)
         show(settings, stay_in_front=stays)
-    except BootstrapError as error:
+    except (BootstrapError, OSError) as error:  # the latter: a full disk, say
         print("error: %s" % error, file=sys.stderr)
         return 1
     return 0 if tunnel.state in ("none", "up") else 1

@@ -259,10 +259,11 @@ def test_a_renewal_that_fails_is_quoted(
     assert "in a terminal" in caught.value.hint
 
 
+@pytest.mark.parametrize("known", [{"expires_in": 200}, {"token_expires_at": None}])
 def test_a_failed_renewal_does_not_matter_while_the_token_is_good(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, known: dict[str, Any]
 ) -> None:
-    place.colab.add_session("train", expires_in=200)
+    place.colab.add_session("train", **known)
     use_cli(place, monkeypatch, fails="no network")
     assert place.connect().exec("echo in").read(10) == b"in\n"
 

@@ -263,3 +263,10 @@ def test_an_installation_that_fails_shows_its_last_words(vm: Vm) -> None:
     assert done.returncode == 1
     assert "E: Unable to locate package" in done.stderr
     assert "take a new runtime" in done.stderr
+
+
+def test_a_home_that_cannot_be_written_to_is_named(vm: Vm) -> None:
+    done = vm.run(HOME="/proc/none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "/proc/none" in done.stderr

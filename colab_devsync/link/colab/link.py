@@ -99,7 +99,8 @@ class ColabLink:
         try:
             return self._renewed(session)
         except LinkError as error:
-            if session.expires_within(0, time.time()):
+            known = session.expires_at is not None
+            if known and session.expires_within(0, time.time()):
                 raise
             _log.warning("the token was not renewed, the old one is used: %s", error)
             return session
