@@ -175,7 +175,7 @@ class Watching:
 
     def _look_at(self, number: int, rule: _Rule, now: float, is_ordered: bool) -> None:
         is_due = now >= rule.walk_due()
-        is_absent = rule.last is not None and rule.last[0] != "watching"
+        is_absent = rule.last is not None and rule.last[:2] != ("watching", "")
         touched, rule.touched = rule.touched, set()
         if rule.needs_walk or is_due or is_ordered or is_absent:
             rule.needs_walk = False

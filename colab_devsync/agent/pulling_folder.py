@@ -62,7 +62,7 @@ class Look(NamedTuple):
     gone: List[str]
     links: List[str]  # links that lead out, or nowhere, or to folders
     state: str  # "watching", "absent", "refused"
-    message: str
+    message: str  # why not all of it, or nothing, can be looked at
     writing: int  # files somebody still writes
 
 
@@ -85,6 +85,7 @@ class Folder:
         self._pending: Dict[str, _Pending] = {}
         self._growing: Set[str] = set()
         self._links: List[str] = []
+        self._closed: List[str] = []  # folders inside that may not be looked at
         self._found: Dict[str, Version] = {}
         self._state, self._message = "absent", ""
         self.is_young = False  # something was finished only just now
@@ -94,7 +95,7 @@ class Folder:
 
     def look_everywhere(self) -> Look:
         """Walks the whole folder."""
-        self._found, self._links, self.folders = {}, [], {}
+        self._found, self._links, self.folders, self._closed = {}, [], {}, []
         self._state, self._message = "watching", ""
         self._real = os.path.realpath(self.path)
         try:
@@ -107,7 +108,12 @@ class Folder:
             self._state, self._message = "refused", in_words(exc)
         gone = []
         if self._state != "refused":  # else nobody knows
-            gone = [path for path in self._known if path not in self._found]
+            closed = tuple(self._closed)
+            gone = [
+                path
+                for path in self._known
+                if path not in self._found and not path.startswith(closed)
+            ]
             self._pending = {
                 path: one for path, one in self._pending.items() if path in self._found
             }
@@ -142,7 +148,8 @@ class Folder:
             return self._looked_at + _YOUNG_NS / 1e9
         if self._state != "watching" or self._pending:
             return self._looked_at + _SETTLE_S
-        return self._looked_at + self.every_s if self._growing else None
+        is_due = self._growing or self._message
+        return self._looked_at + self.every_s if is_due else None
 
     def takes(self, folder: str, name: str, is_dir: bool) -> bool:
         """Whether an entry of a known folder is meant."""
@@ -171,7 +178,8 @@ class Folder:
             except FileNotFoundError:
                 continue  # just removed
             except OSError as exc:
-                self._message = "%s: %s" % (path, in_words(exc))
+                self._message = self._message or "%s: %s" % (path, in_words(exc))
+                self._closed.append(path + "/")
 
     def _note(self, entry: "os.DirEntry[str]", path: str) -> None:
         if entry.is_symlink():

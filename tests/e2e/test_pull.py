@@ -13,6 +13,7 @@ from tests.e2e.place import Place
 from tests.e2e.projects import write_config
 from tests.e2e.test_cli_and_vm import wait_until
 from tests.support.remotes import Remote
+from tests.support.unprivileged import without_powers
 
 RULE = '[[pull]]\nremote = "out"\nlocal = "results"\ninclude = ["*.pt"]\n'
 
@@ -128,3 +129,24 @@ def test_following_goes_on_past_what_fails_until_ctrl_c(
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
+
+
+@pytest.mark.openssh
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities of Linux")
+def test_a_folder_here_that_may_not_be_written(
+    place: Place, here: Path, remote: Remote
+) -> None:
+    (here / "results").mkdir(mode=0o555)
+    (remote.root / "out" / "a.pt").write_bytes(b"one")
+    command = [*without_powers(), sys.executable, "-m", "colab_devsync"]
+    process = place.start([*command, "--project", str(here), "pull"])
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 5, said
+    assert b"results/a.pt: It could not be pulled: permission denied here" in said
+    assert b"next:" in said
+    status = json.loads(place.run("--json", "status", cwd=here).stdout)
+    assert status["pulls"][0]["state"] == "failed"
+    assert "permission denied here" in status["pulls"][0]["message"]
+    (here / "results").chmod(0o755)
+    done = place.run("--json", "pull", cwd=here)
+    assert json.loads(done.stdout) == {"files": 1, "bytes": 3}, done.stderr

@@ -193,6 +193,8 @@ def test_links_inside_are_followed_and_others_named(pulling: Pulling) -> None:
     os.symlink("epoch=1.pt", pulling.there / "last.pt")
     os.symlink("/etc/hostname", pulling.there / "out.pt")
     os.symlink("nowhere", pulling.there / "broken.pt")
+    os.symlink("loop.pt", pulling.there / "loop.pt")
+    os.symlink(".", pulling.there / "again")
     os.link(pulling.there / "epoch=1.pt", pulling.there / "hard.pt")
     pulling.pull()
     assert pulling.read("last.pt") == pulling.read("hard.pt") == data
@@ -200,6 +202,7 @@ def test_links_inside_are_followed_and_others_named(pulling: Pulling) -> None:
     problem = pulling.project.wait_problem("checkpoints/out.pt")
     assert "symbolic link" in problem.message
     pulling.project.wait_problem("checkpoints/broken.pt")
+    pulling.project.wait_problem("checkpoints/loop.pt")
 
 
 def test_many_small_files(pulling: Pulling) -> None:

@@ -159,6 +159,18 @@ def test_a_file_that_is_written_over_in_place_is_never_mixed(
     online.wait("a.pt", new)
 
 
+def test_a_file_that_is_cut_off_meanwhile_comes_as_it_is_then(
+    online: Pulling, proxy: ChaosProxy
+) -> None:
+    proxy.shape(bandwidth=4_000_000)
+    online.put("a.pt", noise(BIG))
+    online.until(lambda: 0 < online.info().waiting_bytes < BIG, "it comes")
+    os.truncate(online.there / "a.pt", 1_000_000)
+    proxy.shape()
+    online.wait("a.pt", noise(BIG)[:1_000_000])
+    online.until(lambda: online.files() == {"a.pt"}, "nothing else is left")
+
+
 def test_a_file_that_goes_away_meanwhile_leaves_nothing(
     online: Pulling, proxy: ChaosProxy
 ) -> None:

@@ -4,6 +4,7 @@ is a whole version, or nothing is and a person is told."""
 from __future__ import annotations
 
 import os
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -135,6 +136,20 @@ def test_a_vm_disk_that_fills_up_meanwhile(
         assert done.replaced == ("data.bin",)
         assert (disk / "data.bin").read_bytes() == local.read_bytes()
         assert os.listdir(disk) == ["data.bin"]
+
+
+@pytest.mark.openssh
+def test_a_file_from_tomorrow_is_sent_once(project: Project, tmp_path: Path) -> None:
+    """As clocks that do not agree make them."""
+    local = made(tmp_path / "data.bin", SIZE)
+    when = int((time.time() + 86_400) * 1e9)
+    os.utime(local, ns=(when, when))
+    there = tmp_path / "there" / "data.bin"
+    done = push(project, local, str(there))
+    assert done.files == 1
+    assert done.sent < SIZE * 1.1
+    assert there.stat().st_mtime_ns == when
+    assert push(project, local, str(there)).same == 1
 
 
 def test_too_large_for_the_vm_is_said_before_it_is_sent(

@@ -61,6 +61,7 @@ class Rule:
         self.failed: dict[str, Failed] = {}
         self.conflicts: dict[str, Problem] = {}
         self.is_known = False  # the VM has told what it has
+        self.is_outdated = False  # it has other versions than it told
         self.is_again = False  # what somebody deleted here is wanted, too
         self.state, self.message = "watching", ""
         self.writing = 0
@@ -165,6 +166,7 @@ class Rule:
         held = self.there.get(path)
         if held is not None and held.version == version:
             del self.there[path]
+            self.is_outdated = True
 
     def _keep_newest(self) -> None:
         for path in surplus(self.here(), self.config.keep):
@@ -242,10 +244,11 @@ class Rule:
 
     @property
     def refusal(self) -> Problem | None:
-        """Why the VM's folder cannot be looked at."""
-        if self.state != "refused":
+        """Why the VM's folder, or a folder in it, cannot be looked at."""
+        if not self.message:
             return None
-        text = f"{self.place} on the VM cannot be watched: {self.message}."
+        what = self.place if self.state == "refused" else f"A folder in {self.place}"
+        text = f"{what} on the VM cannot be watched: {self.message}."
         return Problem(self.config.local, text, "See `remote` in [[pull]].")
 
     def info(self, is_online: bool) -> PullInfo:
@@ -282,7 +285,7 @@ class Rule:
     def _shown_state(self, is_online: bool, has_waiting: bool) -> PullState:
         if not is_online:
             return "offline"
-        if self.state == "refused" or self.failed:
+        if self.message or self.failed:
             return "failed"
         if self.state == "absent":
             return "waiting"
@@ -293,7 +296,7 @@ class Rule:
             return f"{self.place} is not there yet on the VM; waiting for it"
         if self.failed:
             return self._shown_failure()
-        return self.message or None
+        return self.refusal.message if self.refusal is not None else None
 
     def _shown_failure(self) -> str:
         """Of the newest file, what is wrong, and what to do."""

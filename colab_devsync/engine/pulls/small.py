@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ...core.pulls import Version
 from ...remote.client import Meta
 from ..traffic.intake import Intake
 from .incoming import Outcome
+
+_FILES, _BYTES = 200, 1 << 20  # of an answer
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,21 @@ class Batch:
         if self._window is not None:
             self._window.cancel(self._unpaid)
             self._unpaid = 0
+
+
+def batched(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
+    """The first of these files, in so many answers of a bearable size at most."""
+    made: list[list[str]] = []
+    total = 0
+    for path, size in sizes.items():
+        if not made or len(made[-1]) >= _FILES or total >= _BYTES:
+            if len(made) >= limit:
+                break
+            made.append([])
+            total = 0
+        made[-1].append(path)
+        total += size
+    return made
 
 
 def _checked(content: bytes, wanted: str) -> Outcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import posixpath
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,18 +29,18 @@ from .job import PullJob
 from .landing import Landed
 from .record import Record
 from .rule import Rule
-from .small import Batch
+from .small import Batch, batched
 
 _log = logging.getLogger(__name__)
 
 SMALL = 256 << 10  # bytes; smaller files come many at once
-_BATCH_FILES, _BATCH_BYTES = 200, 1 << 20
 _BATCHES = 6  # at a time
 _LARGE = 3  # files at a time; one more if that is the newest of all
 _PLAN_S = 0.02  # between two plans
 _AGAIN_S = 1.0  # the same, while something is wrong
 _TELL_S = 0.1  # between two messages about how it stands
 _WATCH_AGAIN_S = 1.0
+_NOBODYS = -1  # number of a look that no job waits for
 
 
 class Worker:
@@ -233,6 +233,12 @@ class Worker:
         with suppress(LinkLost):  # then it is asked on the next link
             self._feed.order(job.order)
 
+    def _look_again(self) -> None:
+        """The VM has other versions than it told; the kernel there may not know."""
+        if self._feed is not None:
+            with suppress(LinkLost):
+                self._feed.order(_NOBODYS)
+
     def _look_at_jobs(self) -> None:
         for job in list(self._jobs):
             rules = [self._rules[name] for name in job.names if name in self._rules]
@@ -288,7 +294,8 @@ class Worker:
             self._bring.large(rule, path)
         batches = len({id(one) for one in rule.busy.values() if isinstance(one, Batch)})
         small = rule.startable(path for path in order if _size(rule, path) <= SMALL)
-        for paths in _batches(rule, small, _BATCHES - batches):
+        sizes = {path: _size(rule, path) for path in small}
+        for paths in batched(sizes, _BATCHES - batches):
             self._bring.batch(rule, paths)
 
     def _in_order(self) -> list[Item]:
@@ -317,6 +324,9 @@ class Worker:
                 )
         if not rule.busy:
             rule.landing.tidy()
+        if rule.is_outdated:
+            rule.is_outdated = False
+            self._loop.after(_AGAIN_S, self._look_again)
         self._plan_soon()
 
     # --- telling ------------------------------------------------------------------
@@ -346,22 +356,6 @@ class Worker:
 
 def _size(rule: Rule, path: str) -> int:
     return rule.there[path].version.size
-
-
-def _batches(rule: Rule, paths: Iterable[str], limit: int) -> list[list[str]]:
-    """The first small files, in answers of a bearable size."""
-    made: list[list[str]] = []
-    size = 0
-    for path in paths:
-        is_full = not made or len(made[-1]) >= _BATCH_FILES or size >= _BATCH_BYTES
-        if is_full and len(made) >= limit:
-            break
-        if is_full:
-            made.append([])
-            size = 0
-        made[-1].append(path)
-        size += _size(rule, path)
-    return made
 
 
 def _drop_outdated(rule: Rule) -> None:
