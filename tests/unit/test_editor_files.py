@@ -220,6 +220,26 @@ def test_private_files_are_excluded_once_also_below_the_repositorys_root() -> No
     assert "exclude" not in files("pycharm", nowhere)
 
 
+def test_each_profile_has_entries_of_its_own() -> None:
+    known = replace(FACTS, profile="gpu2")
+    for editor, name in (("vscode", "tasks.json"), ("zed", "tasks.json")):
+        one = files(editor)[name].text
+        merge = files(editor, known)[name].merge
+        assert merge is not None
+        both = merge(one)
+        assert '"label": "Colab: pull"' in both
+        assert '"label": "Colab gpu2: pull"' in both
+    settings = files("zed")["settings.json"].text
+    merge = files("zed", known)["settings.json"].merge
+    assert merge is not None
+    with pytest.raises(CannotMerge, match="another profile"):
+        merge(settings)
+    assert "Colab gpu2 run.run.xml" in files("pycharm", known)
+    text = files("pycharm", known)["Colab gpu2 debug.run.xml"].text
+    assert 'name="Colab gpu2: debug"' in text
+    assert "Colab gpu2: attach" in files("zed", known)["debug.json"].text
+
+
 def test_a_profile_stands_in_the_projects_files_only() -> None:
     known = replace(FACTS, profile="gpu2")
     (task, *_) = json.loads(files("vscode", known)["tasks.json"].text)["tasks"]

@@ -44,7 +44,11 @@ def _shell(facts: Facts, name: str) -> str:
         "EXECUTE_IN_TERMINAL": "true",
         "EXECUTE_SCRIPT_FILE": "false",
     }
-    head = {"default": "false", "name": f"Colab: {name}", "type": "ShConfigurationType"}
+    head = {
+        "default": "false",
+        "name": f"{facts.brand}: {name}",
+        "type": "ShConfigurationType",
+    }
     options = [option(key, value) for key, value in values.items()]
     configuration = element(
         "configuration",
@@ -58,7 +62,8 @@ def _shell(facts: Facts, name: str) -> str:
 
 def _debug(facts: Facts) -> str:
     """LSP4IJ starts `colab-devsync dap` and speaks to its stdin and stdout."""
-    launch = {"type": "colab-devsync", "request": "launch", "name": "Colab: debug"}
+    name = f"{facts.brand}: debug"
+    launch = {"type": "colab-devsync", "request": "launch", "name": name}
     entry = f"$PROJECT_DIR$/{facts.entry}" if facts.entry else ""
     values = {
         "command": command_line([*facts.here, "dap"]),
@@ -73,7 +78,7 @@ def _debug(facts: Facts) -> str:
     }
     head = {
         "default": "false",
-        "name": "Colab: debug",
+        "name": name,
         "type": "DAPConfiguration",
         "factoryName": "DAPConfiguration",
     }
@@ -90,5 +95,5 @@ def _debug(facts: Facts) -> str:
 
 
 def _file(facts: Facts, name: str, text: str, what: str) -> File:
-    path = facts.places.project / ".run" / f"Colab {name}.run.xml"
+    path = facts.places.project / ".run" / f"{facts.brand} {name}.run.xml"
     return File(path, text, what)

@@ -45,6 +45,12 @@ class Facts:
         chosen = ("--profile", self.profile) if self.profile else ()
         return [*self.command, *chosen]
 
+    @property
+    def brand(self) -> str:
+        """Begins the names of entries in files of the project: each profile has its
+        own, beside those of others."""
+        return f"Colab {self.profile}" if self.profile else "Colab"
+
 
 @dataclass(frozen=True)
 class File:

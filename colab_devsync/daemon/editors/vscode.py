@@ -24,9 +24,9 @@ def setup(facts: Facts) -> Setup:
     tasks = {
         "version": "2.0.0",
         "tasks": [
-            _task(facts, "Colab: run this file", "run", "${file}"),
-            _task(facts, "Colab: pull", "pull"),
-            _task(facts, "Colab: TensorBoard", "tensorboard"),
+            _task(facts, "run this file", "run", "${file}"),
+            _task(facts, "pull", "pull"),
+            _task(facts, "TensorBoard", "tensorboard"),
         ],
     }
     return Setup(
@@ -45,7 +45,7 @@ def setup(facts: Facts) -> Setup:
 def _task(facts: Facts, label: str, *arguments: str) -> dict[str, Any]:
     command, *words = facts.here
     return {
-        "label": label,
+        "label": f"{facts.brand}: {label}",
         "type": "process",
         "command": command,
         "args": [*words, *arguments],

@@ -28,8 +28,8 @@ def setup(facts: Facts) -> Setup:
         ),
         steps=(
             "Trust the project in Zed, so that its settings may start the server.",
-            "To debug: run the task `Colab: debug this file`, then start the debug "
-            "configuration `Colab: attach`.",
+            f"To debug: run the task `{facts.brand}: debug this file`, then start the "
+            f"debug configuration `{facts.brand}: attach`.",
         ),
     )
 
@@ -45,30 +45,37 @@ def _settings(facts: Facts, servers: list[str]) -> dict[str, Any]:
 def _settings_merged(facts: Facts, text: str) -> str:
     """The rest of Zed's servers ("...") is added only where no list leaves them out."""
     there = parse(text).plain() if text[skip_blank(text, 0) :] else {}
-    try:
-        chosen = there["languages"]["Python"]["language_servers"]
-    except (KeyError, TypeError):
-        chosen = None
+    chosen = _at(there, "languages", "Python", "language_servers")
+    words = _at(there, "lsp", "pylsp", "binary", "arguments")
+    if words is not None and words != [*facts.here[1:], "lsp"]:
+        raise CannotMerge("it starts another server as pylsp, or another profile's")
     if isinstance(chosen, list) and "!pylsp" in chosen:
         raise CannotMerge("it turns pylsp off")
     servers = ALL if chosen is None else ALL[:1]
     return json_merge(_settings(facts, servers), strict=True)(text)
 
 
+def _at(value: Any, *keys: str) -> Any:
+    """None where something is missing, or is no object."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
 def _tasks(facts: Facts) -> list[dict[str, Any]]:
     port = str(DEBUG_PORT)
     return [
-        _task(facts, "Colab: run this file", "run", "$ZED_FILE"),
-        _task(facts, "Colab: debug this file", "debug", "--port", port, "$ZED_FILE"),
-        _task(facts, "Colab: pull", "pull"),
-        _task(facts, "Colab: TensorBoard", "tensorboard"),
+        _task(facts, "run this file", "run", "$ZED_FILE"),
+        _task(facts, "debug this file", "debug", "--port", port, "$ZED_FILE"),
+        _task(facts, "pull", "pull"),
+        _task(facts, "TensorBoard", "tensorboard"),
     ]
 
 
 def _task(facts: Facts, label: str, *arguments: str) -> dict[str, Any]:
     command, *words = facts.here
     return {
-        "label": label,
+        "label": f"{facts.brand}: {label}",
         "command": command,
         "args": [*words, *arguments],
         "cwd": "$ZED_WORKTREE_ROOT",
@@ -81,7 +88,7 @@ def _debug(facts: Facts) -> list[dict[str, Any]]:
     roots = {"localRoot": "$ZED_WORKTREE_ROOT", "remoteRoot": facts.remote_root}
     return [
         {
-            "label": "Colab: attach",
+            "label": f"{facts.brand}: attach",
             "adapter": "Debugpy",
             "request": "attach",
             "tcp_connection": where,
