@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.place import Place
 from tests.e2e.projects import write_config
+from tests.support.ports import free_port
 from tests.support.remotes import Remote
 from tests.support.servers import Server
 
@@ -34,11 +35,6 @@ def lines_of(place: Place, here: Path, *arguments: str) -> list[dict[str, Any]]:
     done = place.run("--json", "forward", *arguments, cwd=here)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def ask(port: int) -> bytes:

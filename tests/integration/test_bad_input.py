@@ -28,6 +28,7 @@ from colab_devsync.errors import (
 )
 from colab_devsync.link.hostkeys import HostKey, pins_of
 from tests.support.disks import small_disk
+from tests.support.ports import free_port
 from tests.support.project import CONFIG, EventLog, Project
 from tests.support.remotes import Login
 from tests.support.sshd import Sshd
@@ -93,8 +94,7 @@ def test_a_wrong_key(project: Project, tmp_path: Path) -> None:
 
 
 def test_an_unreachable_host(project: Project) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     project.configure(port=port)
     error = failure(project, ConnectFailed)
     assert str(port) in error.message

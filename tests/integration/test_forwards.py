@@ -15,6 +15,7 @@ import pytest
 
 from colab_devsync.core.runs import ForwardInfo
 from colab_devsync.errors import DevsyncError
+from tests.support.ports import free_port
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 from tests.support.servers import Server
@@ -163,8 +164,7 @@ def test_a_reset_on_the_vm_ends_it_here(project: Project, serve: MakeServer) -> 
 
 
 def test_nothing_listens_there(project: Project) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as there:
-        port = there.getsockname()[1]
+    port = free_port()
     info = project.session.forwards.open(port).result(WAIT_S)
     with connect(info) as sock:
         assert read_all(sock) == b""
@@ -236,8 +236,7 @@ def test_opening_it_again_gives_the_same(project: Project, serve: MakeServer) ->
 
 def test_the_vms_own_port_is_left_to_the_vm(project: Project) -> None:
     """Where the "VM" is this machine, a program there may still want its port."""
-    with socket.create_server(("127.0.0.1", 0)) as there:
-        port = there.getsockname()[1]
+    port = free_port()
     info = project.session.forwards.open(port, port).result(WAIT_S)
     assert info.moved_from == port
     with Server("echo", port), connect(info) as sock:

@@ -17,6 +17,7 @@ import pytest
 
 from colab_devsync.errors import ConnectFailed, LinkError, LinkLost
 from colab_devsync.link.base import Stream
+from tests.support.ports import free_port
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
 
@@ -164,8 +165,7 @@ def test_16_parallel_forwards_deliver_every_byte(remote: Remote, sink: Sink) -> 
 
 
 def test_nothing_listens_there(remote: Remote) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     connection = remote.connect()
     with pytest.raises(ConnectFailed, match=f"127.0.0.1:{port} on the VM"):
         connection.connect_tcp("127.0.0.1", port)

@@ -26,6 +26,7 @@ from colab_devsync.errors import (
 )
 from colab_devsync.link.hostkeys import pins_of
 from colab_devsync.link.providers import open_link
+from tests.support.ports import free_port
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Login, Remote
 from tests.support.sshd import Sshd
@@ -200,8 +201,7 @@ def test_keys_of_ssh_agent_are_tried(
 
 
 def test_a_port_where_nobody_listens(remote: Remote) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     with pytest.raises(ConnectFailed, match=f"127.0.0.1:{port}.*refused"):
         remote.connect(port)
 

@@ -15,6 +15,7 @@ import pytest
 from colab_devsync.core.events import Problem, SshReady
 from colab_devsync.core.ssh_access import SshAccess
 from colab_devsync.daemon.ssh_config import SshConfig
+from tests.support.ports import free_port
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote, RemoteServer
@@ -306,11 +307,6 @@ def test_a_taken_port_is_replaced_and_said_once(project: Project) -> None:
     assert port_of(project) == second  # kept
     project.sync()
     assert moved(project) == []
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_the_configured_port_is_used(project: Project, person: Person) -> None:

@@ -17,9 +17,10 @@ import pytest
 from colab_devsync.core.relay import RelayPlan
 from colab_devsync.daemon.relay_setup import remote_command
 from tests.e2e.place import Place
+from tests.support.ports import free_port
 from tests.support.sshd import require_sshd
 from tests.support.stock_server import StockServer
-from tests.support.vm import TIMEOUT_S, Vm, connect_string, free_port, make_key
+from tests.support.vm import TIMEOUT_S, Vm, connect_string, make_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + 11 * "Fake"
 

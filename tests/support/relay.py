@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .ports import free_port
 from .sshd import Options, Sshd
-from .vm import free_port, make_key
+from .vm import make_key
 
 VM_LINE = (
     'restrict,port-forwarding,permitlisten="localhost:{port}",'

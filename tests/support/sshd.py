@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
+
 _READY_S = 10.0
 # Runs "$@" and ends it when stdin ends: a killed test run leaves no server behind.
 _GUARD = """
@@ -81,7 +83,7 @@ class Sshd:
     def start(self) -> None:
         """Starts (again, on the same port) and returns when it answers."""
         for _ in range(5):
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             config = self.folder / "sshd_config"
             config.write_text("\n".join(self._config()) + "\n")
             command = [*self.options.under, self._binary, "-D", "-f", str(config)]
@@ -178,11 +180,6 @@ def require_sshd() -> str:
 def _keygen(path: Path) -> None:
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _descendants(pid: int) -> list[int]:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from .ports import free_port
 from .sshd import require_sshd
-from .vm import free_port, make_key
+from .vm import make_key
 
 _READY_S = 20.0
 _SCRIPT = """

@@ -5,12 +5,9 @@ Its SSH server is the real one, started by the script, on a free port of this ma
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,17 +16,9 @@ from types import TracebackType
 
 from colab_devsync.core.notebook import script
 from colab_devsync.daemon.notebook import program_sources
+from tests.support.ports import free_port
 
 TIMEOUT_S = 60.0
-
-
-def free_port() -> int:
-    """Below the ports that the system gives to outgoing connections, so that none of
-    these takes it before a server of ours does."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def make_key(path: Path) -> str:

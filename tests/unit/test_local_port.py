@@ -7,11 +7,13 @@ import socket
 import pytest
 
 from colab_devsync.engine.ports.local_port import HOST, is_taken, listen
+from tests.support.ports import free_port
 
 
 def test_the_wished_port_if_it_is_free() -> None:
-    with listen(0) as first:
-        port = first.getsockname()[1]
+    port = free_port()
+    with listen(port) as mine:
+        assert mine.getsockname() == (HOST, port)
     with listen(port) as again:
         assert again.getsockname() == (HOST, port)
 
@@ -24,8 +26,7 @@ def test_the_next_free_one_if_it_is_taken() -> None:
 
 
 def test_a_port_that_counts_as_taken() -> None:
-    with listen(0) as first:
-        port = first.getsockname()[1]
+    port = free_port()
     with listen(port, avoid=port) as other:
         assert other.getsockname()[1] > port
 
@@ -45,7 +46,7 @@ def test_nobody_can_share_it() -> None:
 
 
 def test_is_taken() -> None:
-    with listen(0) as mine:
-        port = mine.getsockname()[1]
+    port = free_port()
+    with listen(port):
         assert is_taken(port)
     assert not is_taken(port)
