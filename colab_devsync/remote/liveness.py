@@ -66,9 +66,17 @@ class Liveness:
         self._hint.set()
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._look_s()) and not self._client.is_lost:
+        """While this machine has no time for us, it is not the VM that is silent: what
+        that said may wait to be read."""
+        paused = 0.0  # of the silence we are in
+        while True:
+            look_s, began = self._look_s(), time.monotonic()
+            if self._stop.wait(look_s) or self._client.is_lost:
+                return
             silence = self._client.silence_s()
-            if silence > silence_limit_s(self.rtt_s) + self._patience_s():
+            paused += max(0.0, time.monotonic() - began - look_s)
+            paused = min(paused, silence)
+            if silence - paused > silence_limit_s(self.rtt_s) + self._patience_s():
                 self._client.lose(
                     LinkLost(f"Nothing was heard from the VM for {silence:.1f} s.")
                 )
