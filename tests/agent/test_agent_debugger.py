@@ -23,7 +23,7 @@ from tests.support.dap import DapClient
 from tests.support.tracing import obstacle
 
 SOURCE = Path(debugger.__file__).read_text(encoding="utf-8")
-WAIT_S = 30.0
+WAIT_S = 90.0
 COUNT = "import time\nn = 0\nwhile True:\n    n += 1\n    time.sleep(0.02)\n"
 
 

@@ -122,7 +122,7 @@ class Swapper:
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
-        self._thread.join(10)
+        self._thread.join(30)
 
     def _run(self) -> None:
         for turn in itertools.takewhile(

@@ -16,6 +16,7 @@ import pytest
 from colab_devsync.agent.credit import Credit
 from tests.agent.driver import Driven
 from tests.agent.program import Program, ended
+from tests.support.processes import wait_childless
 
 SIZE = {"rows": 30, "cols": 100, "term": "xterm"}
 PROMPT = "ps1-"
@@ -238,6 +239,7 @@ def test_ctrl_c_stops_a_flood_at_once(agent: Driven, root: Path) -> None:
         for _ in range(50):
             screen.next()
         screen.type("\x03")
+        wait_childless(screen.pid)  # nobody reads meanwhile
         rest = 0
         while PROMPT.encode() not in (data := screen.next().data):
             rest += len(data)
@@ -251,8 +253,8 @@ def test_unread_output_is_bounded(agent: Driven, python: str) -> None:
     """Not by the socket between: by what was acknowledged."""
     endless = "import os\nwhile True: os.write(1, bytes(4096))"
     with Program(agent, python, "-c", endless) as program:
+        unacked = len(_what_comes(program.socket))
         program.socket.settimeout(2)
-        unacked = 0
         while piece := _what_comes(program.socket):
             unacked += len(piece)
         assert 0 < unacked < 1 << 20

@@ -20,7 +20,7 @@ def main() -> None:
         emit=lambda event: None,
         ask=lambda question: question.safe,
     )
-    session.sync().result(20)
+    session.sync().result(30)
     print("ready", flush=True)
     while True:
         path = root / f"m{draw.randrange(8)}.py"

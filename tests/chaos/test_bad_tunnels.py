@@ -30,7 +30,7 @@ def settle(project: Project) -> None:
     assert [one.name for one in staging.iterdir() if one.name[:4] != "part"] == []
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 def test_saves_survive_a_tunnel_that_breaks_all_the_time(
     project: Project, proxy: ChaosProxy
 ) -> None:
@@ -61,7 +61,7 @@ def test_saves_survive_a_tunnel_that_breaks_all_the_time(
     settle(project)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_a_cut_at_any_byte_leaves_nothing_wrong(
     project: Project, proxy: ChaosProxy, direction: str
@@ -79,7 +79,7 @@ def test_a_cut_at_any_byte_leaves_nothing_wrong(
         settle(project)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 def test_a_killed_session_is_taken_up_by_the_next(project: Project) -> None:
     draw = random.Random(SEED)
     for number in range(5):
@@ -95,7 +95,7 @@ def test_a_killed_session_is_taken_up_by_the_next(project: Project) -> None:
         project.close()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_saves_pass_a_large_upload_on_a_slow_link(
     project: Project, proxy: ChaosProxy
 ) -> None:

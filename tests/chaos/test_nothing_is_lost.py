@@ -25,7 +25,7 @@ def _seeds() -> range:
     return range(int(first), int(last) + 1)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", _seeds())
 def test_every_byte_string_survives_a_random_history(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,7 +133,7 @@ def test_a_closed_stdout_is_not_a_traceback(place: Place) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(10) in (0, 1)
+    assert process.wait(30) in (0, 1)
     assert process.stderr.read() == b""
     process.stderr.close()
 
@@ -157,4 +157,4 @@ def test_watch_ends_with_130_on_ctrl_c(place: Place, project: Path) -> None:
             if json.loads(line).get("link") == "online":
                 break
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(30) == 130

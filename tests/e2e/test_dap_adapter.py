@@ -34,7 +34,7 @@ ADDS = 5  # the line
 NOT_SAID = ["supportTerminateDebuggee"]  # debugpy can, but spells it otherwise
 WORKER = "answer = 42\nopen('answer.txt', 'w').write(str(answer))\n"
 
-pytestmark = [pytest.mark.openssh, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.openssh, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.e2e.runs_there import ended_afterwards
 from tests.support.editors import DRIVERS, Headless, emacs
 from tests.support.remotes import Remote
 
-pytestmark = [pytest.mark.openssh, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.openssh, pytest.mark.timeout(300)]
 
 TRAIN = """\
 print("one")

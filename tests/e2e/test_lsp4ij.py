@@ -62,7 +62,7 @@ def java(place: Place, program: str, words: Sequence[str]) -> dict[str, Any]:
     return {one["step"]: one["facts"] for one in found}
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_everything_is_reached_as_a_jetbrains_ide_reaches_it(
     place: Place, here: Path, remote: Remote
 ) -> None:
@@ -84,7 +84,7 @@ def test_everything_is_reached_as_a_jetbrains_ide_reaches_it(
     assert found["exit"] == 0
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_its_debugger_stops_at_a_breakpoint(
     place: Place, here: Path, remote: Remote
 ) -> None:

@@ -194,7 +194,7 @@ def test_closing_the_pipe_ends_the_process(place: Place) -> None:
         editor.initialize()
         assert editor.process.stdin is not None
         editor.process.stdin.close()
-        assert editor.process.wait(10) == 0
+        assert editor.process.wait(30) == 0
 
 
 def test_what_editors_add_to_the_command_is_accepted(place: Place) -> None:

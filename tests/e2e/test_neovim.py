@@ -19,7 +19,7 @@ from tests.support.sshd import Sshd
 from tests.support.stdio_server import StdioServer
 from tests.support.vscode import initialize_params
 
-pytestmark = [pytest.mark.openssh, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.openssh, pytest.mark.timeout(300)]
 
 MIRRORED = {"folder", "path", "bytes", "ms"}  # the keys of that notification
 

@@ -49,7 +49,7 @@ class Terminal:
         while self._read():
             pass
         os.close(self._fd)
-        return self._process.wait(10)
+        return self._process.wait(30)
 
     def _read(self) -> bytes:
         try:

@@ -128,13 +128,13 @@ def test_a_host_key_can_be_forgotten(
     project.configure(host_key=None)
     project.answer = lambda question: "yes"
     project.connect()
-    project.session.disconnect().result(5)
+    project.session.disconnect().result(30)
     sshd.close()
     sshd.new_host_key()
     sshd.start()
     error = failure(project, HostKeyChanged)
     assert "--forget-host-key" in error.hint
-    project.session.forget_host_key().result(5)
+    project.session.forget_host_key().result(30)
     assert project.connect().link == "online"
     assert [question.kind for question in project.asked] == ["host-key", "host-key"]
 
@@ -360,7 +360,7 @@ def test_a_newer_session_of_the_same_client_takes_over(project: Project) -> None
     log = EventLog()
     newer = Session(project.root, profile=None, emit=log, ask=lambda one: one.safe)
     try:
-        newer.sync().result(20)
+        newer.sync().result(30)
         project.save("a.py", "saved\n")
         newer.saved(project.root / "a.py")
         status = project.wait_link("blocked")

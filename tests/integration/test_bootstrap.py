@@ -30,7 +30,7 @@ from tests.support.local_shell import LocalShell, LocalStream
 if sys.platform == "win32":
     pytest.skip("there is no login shell to start in", allow_module_level=True)
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 Starter = Callable[..., AgentClient]
 Script = Callable[[str], str]
 

@@ -23,7 +23,7 @@ def edited(project: Project) -> Project:
 
 
 def resolve(project: Project, path: str, keep: str) -> None:
-    project.session.resolve(path, keep).result(10)  # type: ignore[arg-type]
+    project.session.resolve(path, keep).result(30)  # type: ignore[arg-type]
 
 
 def test_an_edit_there_is_kept_when_the_file_is_saved_here(edited: Project) -> None:

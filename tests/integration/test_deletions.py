@@ -69,7 +69,7 @@ def test_the_folder_stays_if_it_holds_files_that_are_not_ours(filled: Project) -
 
 
 def test_a_sync_counts_deletions(filled: Project) -> None:
-    filled.session.disconnect().result(5)
+    filled.session.disconnect().result(30)
     for number in range(5):
         (filled.root / f"pkg/m{number}.py").unlink()
     assert filled.sync().deleted == 5
@@ -120,7 +120,7 @@ def test_saves_go_on_while_deletions_are_asked_about(filled: Project) -> None:
     answered = threading.Event()
 
     def slow(question: Question) -> str:
-        answered.wait(20)
+        answered.wait(30)
         return "no"
 
     filled.answer = slow
@@ -139,7 +139,7 @@ def test_an_answer_that_comes_too_late_deletes_nothing_that_is_back(
     answered = threading.Event()
 
     def slow(question: Question) -> str:
-        answered.wait(20)
+        answered.wait(30)
         return "yes"
 
     filled.answer = slow
@@ -217,7 +217,7 @@ def test_files_deleted_while_nothing_ran(filled: Project) -> None:
 
 
 def test_a_file_that_was_deleted_and_made_again_stays(filled: Project) -> None:
-    filled.session.disconnect().result(5)
+    filled.session.disconnect().result(30)
     (filled.root / "pkg/m0.py").unlink()
     filled.write("pkg/m0.py", "again\n")
     filled.sync()

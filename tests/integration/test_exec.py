@@ -40,7 +40,7 @@ def start(
     cwd: str = ".",
     env: Mapping[str, str] | None = None,
 ) -> RemoteProcess:
-    return project.session.exec(ExecSpec(argv, cwd, env), on_output).result(10)
+    return project.session.exec(ExecSpec(argv, cwd, env), on_output).result(30)
 
 
 def run(
@@ -49,7 +49,7 @@ def run(
     output = Output()
     process = start(project, *argv, on_output=output, **options)  # type: ignore[arg-type]
     process.close_stdin()
-    code = process.exit_code.result(10)
+    code = process.exit_code.result(30)
     return code, output.streams["stdout"], output.streams["stderr"]
 
 
@@ -82,7 +82,7 @@ def test_input(project: Project) -> None:
     output.wait_for(b"one\n")
     process.write_stdin(b"two\n" * 100_000)
     process.close_stdin()
-    assert process.exit_code.result(10) == 0
+    assert process.exit_code.result(30) == 0
     assert output.streams["stdout"] == b"one\n" + b"two\n" * 100_000
 
 
@@ -92,7 +92,7 @@ def test_a_signal(project: Project) -> None:
     process = start(project, *sh(script), on_output=output)
     output.wait_for(b"ready")
     process.signal("INT")
-    assert process.exit_code.result(10) == 3
+    assert process.exit_code.result(30) == 3
     output.wait_for(b"caught")
 
 
@@ -101,7 +101,7 @@ def test_a_killed_program_has_128_and_the_signal(project: Project) -> None:
     process = start(project, *sh("echo ready; exec sleep 60"), on_output=output)
     output.wait_for(b"ready")
     process.signal("KILL")
-    assert process.exit_code.result(10) == 137
+    assert process.exit_code.result(30) == 137
 
 
 def test_a_missing_command(project: Project) -> None:
@@ -135,7 +135,7 @@ def test_a_lost_link_ends_it_here_and_there(
     output.wait_for(b"ready")
     proxy.reset_all()
     with pytest.raises(LinkLost):
-        process.exit_code.result(10)
+        process.exit_code.result(30)
     project.wait_link("online")
     project.wait(flag.exists, "the program ended there")
 
@@ -150,7 +150,7 @@ def test_fifty_megabytes_come_through(project: Project) -> None:
         digest.update(data)
 
     argv = sh("yes 0123456789 | head -c 50000000")
-    process = project.session.exec(ExecSpec(argv), count).result(10)
+    process = project.session.exec(ExecSpec(argv), count).result(30)
     assert process.exit_code.result(40) == 0
     wanted = (b"0123456789\n" * 4_545_455)[:50_000_000]
     assert size == 50_000_000
@@ -165,7 +165,7 @@ def test_several_at_once(project: Project) -> None:
     ]
     for process in processes:
         process.write_stdin(b"in\n")
-    assert [process.exit_code.result(10) for process in processes] == [0] * 12
+    assert [process.exit_code.result(30) for process in processes] == [0] * 12
     for number, output in enumerate(outputs):
         assert output.streams["stdout"] == b"%d in\n" % number
 

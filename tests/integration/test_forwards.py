@@ -21,7 +21,7 @@ from tests.support.proxy import ChaosProxy
 from tests.support.servers import Server
 from tests.support.sshd import Sshd
 
-WAIT_S = 15.0
+WAIT_S = 30.0
 _RESET = struct.pack("ii", 1, 0)
 
 MakeServer = Callable[..., Server]

@@ -89,7 +89,7 @@ def test_everything_works_over_the_one_connection(place: Place) -> None:
     count = 0
     while data := download.read(1 << 20):
         count += len(data)
-    feeding.join(20)
+    feeding.join(30)
     assert count == 20 * MB
     assert program.read(100).split() == [b"%d" % (20 * MB)]
     assert connection.connect_tcp("127.0.0.1", place.sshd.port).read(4) == b"SSH-"

@@ -79,7 +79,7 @@ def test_everything_works_through_socat(remote: Remote) -> None:
     connection.close()
     wait_gone(pid)
     for thread in threads() - before:
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -171,7 +171,7 @@ def test_a_program_that_reads_nothing_does_not_block_the_end() -> None:
     sending.start()
     wire.close()
     wire.close()
-    sending.join(10)
+    sending.join(30)
     assert len(ended) == 1
     wait_gone(pid)
 

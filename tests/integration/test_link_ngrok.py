@@ -81,7 +81,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         monkeypatch.setenv("NGROK_API_KEY", "right-key")
         yield api
         api.shutdown()
-        thread.join(5)
+        thread.join(30)
 
 
 def endpoint(port: int, metadata: str | None, proto: str = "tcp") -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_uploads_during_many_key_exchanges(remote: Remote) -> None:
     connection.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_1300_mb_and_closing_channels_on_one_connection(remote: Remote) -> None:
     """With paramiko's own limit keys would be exchanged twice here."""
     connection = remote.connect()

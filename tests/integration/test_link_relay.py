@@ -206,7 +206,7 @@ def test_a_relay_that_falls_silent_after_the_login(
     proxy = make_proxy(behind.relay.sshd.port)
     where = f"127.0.0.1:{proxy.port}"
     behind.pin_relay(where)
-    fields = {"relay": f"{behind.relay.sshd.user}@{where}", "timeout_s": 1.0}
+    fields: dict[str, object] = {"relay": f"{behind.relay.sshd.user}@{where}"}
     behind.connect(**fields).close()
     down = proxy.counts().down
     for part in (0.2, 0.5, 0.7):
@@ -217,4 +217,4 @@ def test_a_relay_that_falls_silent_after_the_login(
             behind.connect(**fields)
     proxy.freeze("down")
     with pytest.raises(ConnectFailed, match="did not finish"):
-        behind.connect(**fields)
+        behind.connect(**fields, timeout_s=1.0)

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from colab_devsync.engine.mirroring.large_file import PART
 from colab_devsync.errors import LinkLost
+from tests.support.files import noted_ranges
+from tests.support.processes import agents, wait_until_gone
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Login
@@ -57,10 +60,8 @@ def test_a_silent_link_is_noticed_and_healed(
     online: Project, proxy: ChaosProxy
 ) -> None:
     proxy.freeze()
-    started = time.monotonic()
     online.save("a.py", "into the void\n")
-    online.wait_was("lost")
-    assert time.monotonic() - started < 15
+    online.wait_was("lost", 30)
     proxy.reset_all()
     proxy.unfreeze()
     online.wait_link("online")
@@ -81,22 +82,6 @@ def test_an_answer_that_was_lost_is_no_conflict(
     online.wait_arrived("a.py")
     online.sync()
     assert online.session.conflicts() == ()
-
-
-def agents(vm: Path) -> list[int]:
-    """Processes that have our folder on the VM open."""
-    found = []
-    wanted = str(vm / ".colab-devsync" / "alive")
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            links = [os.readlink(fd) for fd in (process / "fd").iterdir()]
-        except OSError:
-            continue  # it ended, or is not ours
-        if wanted in links:
-            found.append(int(process.name))
-    return found
 
 
 @needs_proc
@@ -153,22 +138,43 @@ def test_many_drops_during_an_initial_mirror(
     assert (again.files, again.bytes) == (0, 0)
 
 
-def test_large_files_resume_where_they_were(
-    project: Project, proxy: ChaosProxy
-) -> None:
-    project.configure(port=proxy.port)
-    project.write("big.bin", random.Random(2).randbytes(20_000_000))
-    before = proxy.counts().up
-    future = project.session.sync()
-    project.wait_link("online")
+@needs_proc
+def test_large_files_resume_where_they_were(online: Project, proxy: ChaosProxy) -> None:
+    size = 20_000_000
+    online.write("big.bin", random.Random(2).randbytes(size))
+    [agent] = agents(online.vm)
+    proxy.refuse()
     proxy.cut_after("up", 15_000_000)
+    future = online.session.sync()
+    online.wait_was("lost")
+    wait_until_gone(agent)  # it stores no more
+    missing = not_whole(noted_ranges(online.vm), size)
+    assert missing < size
+    before = proxy.counts().up
+    proxy.refuse(False)
     future.result(40)
-    project.assert_same()
-    assert proxy.counts().up - before < 33_000_000
+    online.assert_same()
+    assert proxy.counts().up - before < missing * 1.05 + 200_000
+
+
+def not_whole(ranges: dict[int, int], size: int) -> int:
+    """Bytes of the parts of which something is missing."""
+    return sum(
+        min(PART, size - part)
+        for part in range(0, size, PART)
+        if not is_covered(ranges, part, min(part + PART, size))
+    )
+
+
+def is_covered(ranges: dict[int, int], start: int, end: int) -> bool:
+    for at, length in sorted(ranges.items()):
+        if at <= start:
+            start = max(start, at + length)
+    return start >= end
 
 
 def test_disconnect_and_connect(online: Project) -> None:
-    assert online.session.disconnect().result(5).link == "offline"
+    assert online.session.disconnect().result(30).link == "offline"
     online.save("a.py", "offline\n")
     assert online.there("a.py") == b"a\n"
     assert online.connect().link == "online"
@@ -179,9 +185,9 @@ def test_disconnect_fails_a_sync_that_waits(online: Project, proxy: ChaosProxy) 
     proxy.freeze()
     online.write("a.py", "new\n")
     future = online.session.sync()
-    online.session.disconnect().result(5)
+    online.session.disconnect().result(30)
     with pytest.raises(LinkLost, match="closed"):
-        future.result(5)
+        future.result(30)
 
 
 def test_a_frozen_link_does_not_hold_up_the_end(
@@ -193,7 +199,7 @@ def test_a_frozen_link_does_not_hold_up_the_end(
     online.wait(lambda: online.session.status().pending, "saves on their way")
     started = time.monotonic()
     online.close()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # and not never
 
 
 def test_a_sync_through_a_drop_ends_well(online: Project, proxy: ChaosProxy) -> None:
@@ -213,7 +219,7 @@ from colab_devsync.engine.session import Session
 
 root = Path(sys.argv[1])
 session = Session(root, profile=None, emit=lambda e: None, ask=lambda q: q.safe)
-session.sync().result(20)
+session.sync().result(30)
 print("synced", flush=True)
 for line in sys.stdin:
     path, text = line.rstrip("\\n").split(" ", 1)
@@ -261,7 +267,7 @@ def test_saves_that_were_not_acknowledged_are_no_conflict_after_a_kill(
     for number in range(3):
         tell(daemon, f"a.py version {number}")
     wanted = (project.root / "a.py").read_bytes()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while project.there("a.py") != wanted:  # no event of ours tells what arrived there
         assert proxy.counts().up >= before
         assert time.monotonic() < until

@@ -286,10 +286,10 @@ def test_a_folder_here_that_is_a_file_is_named(pulling: Pulling) -> None:
 
 def test_unknown_rules_and_none(pulling: Pulling, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no pull rule 'other'"):
-        pulling.project.session.pulls.pull("other").result(15)
+        pulling.project.session.pulls.pull("other").result(30)
     pulling.project.configure()
     with pytest.raises(ConfigError, match="no pull rule in the configuration"):
-        pulling.project.session.pulls.pull().result(15)
+        pulling.project.session.pulls.pull().result(30)
 
 
 def test_a_rule_that_is_added_while_online(pulling: Pulling) -> None:

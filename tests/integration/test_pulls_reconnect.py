@@ -228,9 +228,9 @@ def test_a_disconnect_ends_a_pull_that_waits(
     online.put("a.pt", noise(HUGE))
     future = online.project.session.pulls.pull()
     online.until(lambda: 0 < online.info().waiting_bytes < HUGE, "it comes")
-    online.project.session.disconnect().result(15)
+    online.project.session.disconnect().result(30)
     with pytest.raises(LinkLost):
-        future.result(15)
+        future.result(30)
     proxy.shape()
     online.pull()
     assert online.read("a.pt") == noise(HUGE)
@@ -264,7 +264,7 @@ from colab_devsync.engine.session import Session
 
 session = Session(Path(sys.argv[1]), profile=None, emit=lambda e: None,
                   ask=lambda q: q.safe)
-session.connect().result(20)
+session.connect().result(30)
 print("online", flush=True)
 sys.stdin.read()
 """

@@ -113,8 +113,8 @@ def test_mirror_and_programs_through_the_relay(place: Place, far: Project) -> No
     far.assert_same()
     output: list[bytes] = []
     spec = ExecSpec(["python3", "pkg/a.py"])
-    process = far.session.exec(spec, lambda _, data: output.append(data)).result(20)
-    assert process.exit_code.result(20) == 0
+    process = far.session.exec(spec, lambda _, data: output.append(data)).result(30)
+    assert process.exit_code.result(30) == 0
     assert b"".join(output) == b"hello from the VM\n"
 
 

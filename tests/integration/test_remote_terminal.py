@@ -10,10 +10,11 @@ import pytest
 
 from colab_devsync.engine.programs.process import ExecSpec, RemoteProcess, TerminalSize
 from colab_devsync.errors import LinkLost
+from tests.support.processes import wait_childless
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 
-WAIT_S = 15.0
+WAIT_S = 30.0
 PROMPT = "ps1-"
 SHELL_ENV = {"SHELL": "/bin/bash", "TERM": "xterm"}
 
@@ -119,11 +120,14 @@ def test_control_keys(project: Project) -> None:
 def test_ctrl_c_ends_a_flood_nobody_reads(project: Project) -> None:
     screen = Screen()
     shell = start_shell(project, screen)
+    shell.write_stdin(b"echo pid $$\r")
+    pid = int(screen.wait_for(r"pid (\d+)\r").group(1))
     shell.write_stdin(b"yes\r")
     screen.wait_for("y\r\ny\r\n")
     screen.stop_reading()
     before = screen.size
     shell.write_stdin(b"\x03")
+    wait_childless(pid)
     screen.go_on()
     screen.wait_for(PROMPT)
     assert screen.size - before < 512 << 10

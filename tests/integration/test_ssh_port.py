@@ -171,7 +171,7 @@ def test_a_cut_ends_the_persons_connection_at_once(
         assert running.stdout is not None
         assert running.stdout.readline() == b"up\n"
         proxy.reset_all()
-        running.communicate(timeout=10)
+        running.communicate(timeout=30)
         assert running.returncode == 255
 
 
@@ -273,7 +273,7 @@ def test_the_port_is_kept(project: Project) -> None:
     project.close()
     project.connect()
     assert port_of(project) == first
-    project.session.disconnect().result(10)
+    project.session.disconnect().result(30)
     project.connect()
     assert port_of(project) == first
 
@@ -345,9 +345,9 @@ def test_profiles_have_names_and_ports_of_their_own(
     other = Session(
         project.root, profile="gpu.2", emit=lambda event: None, ask=lambda q: q.safe
     )
-    project.session.disconnect().result(10)  # one session per remote folder
+    project.session.disconnect().result(30)  # one session per remote folder
     try:
-        other.connect().result(15)
+        other.connect().result(30)
         access = other.ssh.access
         assert access is not None
         assert (access.alias, access.profile) == ("colab-project-gpu.2", "gpu.2")

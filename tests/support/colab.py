@@ -65,7 +65,7 @@ class FakeColab:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(30)
         self._process.stdout.close()
 
     def tell(self, **settings: Any) -> dict[str, Any]:

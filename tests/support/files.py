@@ -16,3 +16,20 @@ def remove_tree(folder: Path) -> None:
         return not folder.exists()
 
     until(is_gone, f"{folder} is gone")
+
+
+def noted_ranges(folder: Path) -> dict[int, int]:
+    """Offsets and lengths of what the agent has noted as stored of the only unfinished
+    file below `folder`; empty if there is none."""
+    found: dict[int, int] = {}
+    for log in folder.rglob("*.got"):
+        for line in log.read_bytes().split(b"\n")[:-1]:  # the last may be torn
+            words = line.split()
+            if len(words) >= 2 and words[0].isdigit():
+                found[int(words[0])] = int(words[1])
+    return found
+
+
+def noted_pieces(folder: Path) -> int:
+    """Bytes of it."""
+    return sum(noted_ranges(folder).values())

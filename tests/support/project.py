@@ -33,7 +33,7 @@ from colab_devsync.engine.session import Session
 from tests.support.remotes import Remote
 from tests.support.run_output import end_runs
 
-WAIT_S = 15.0
+WAIT_S = 30.0
 CONFIG = ".colabremote.toml"
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class Project:
         return self.session.connect().result(WAIT_S)
 
     def sync(self, **options: Any) -> SyncResult:
-        return self.session.sync(**options).result(25)
+        return self.session.sync(**options).result(30)
 
     def close(self) -> None:
         if self._session is not None:
@@ -271,7 +271,7 @@ def project(
         if one.name.startswith("devsync-") and one not in threads
     ]
     for thread in left:
-        thread.join(5)
+        thread.join(30)
     assert [thread.name for thread in left if thread.is_alive()] == []
     assert children() <= processes
 

@@ -55,7 +55,7 @@ class ChaosProxy:
         """Idempotent. Open connections are reset."""
         self._replies.close()
         self._control.close()
-        self._process.wait(10)
+        self._process.wait(30)
 
     def shape(
         self, *, rtt_ms: float = 0, bandwidth: float = 0, queue_s: float = 1.0

@@ -20,7 +20,7 @@ from colab_devsync.link.sandbox.link import SandboxSpec, ServerProcess
 
 from .sshd import Sshd
 
-CONNECT_S = 10.0
+CONNECT_S = 30.0
 
 
 @dataclass(frozen=True)

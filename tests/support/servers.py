@@ -45,7 +45,7 @@ class Server:
         """Idempotent."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(30)
 
 
 # --- the program ------------------------------------------------------------------

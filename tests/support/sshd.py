@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.ports import free_port
 
-_READY_S = 10.0
+_READY_S = 30.0
 # Runs "$@" and ends it when stdin ends: a killed test run leaves no server behind.
 _GUARD = """
 "$@" >/dev/null & server=$!; echo $server; exec >/dev/null 3<&0
@@ -110,7 +110,7 @@ class Sshd:
             return
         sessions = _descendants(self._pid)
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(30)
         self._process = None
         for pid in sessions:
             _kill(pid)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_END_S = 15.0
+_END_S = 30.0
 
 
 class StdioServer:

@@ -20,7 +20,7 @@ from .ports import free_port
 from .sshd import require_sshd
 from .vm import make_key
 
-_READY_S = 20.0
+_READY_S = 30.0
 _SCRIPT = """
 mount --bind "$1" /etc
 mount -t tmpfs tmpfs /home
@@ -59,7 +59,7 @@ class StockServer:
 
     def __exit__(self, *exc: object) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(30)
 
     @property
     def login(self) -> str:

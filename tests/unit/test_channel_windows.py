@@ -116,7 +116,7 @@ def test_no_more_is_sent_than_may_be_on_its_way() -> None:
     channel.on_window(2 * packet)
     wire.wait_sent(5 * packet)
     channel.on_window(5 * packet)
-    writer.join(10)
+    writer.join(30)
     assert wire.sent() == 200 * KIB
     assert flow.taken == 7 * packet
 
@@ -126,7 +126,7 @@ def test_what_the_peer_does_not_take_is_not_on_its_way() -> None:
     channel, wire = opened(Fixed(64 * KIB, 40 * KIB))
     writer = threading.Thread(target=channel.write, args=(bytes(60 * KIB),))
     writer.start()
-    writer.join(10)
+    writer.join(30)
     assert wire.sent() == 60 * KIB
 
 

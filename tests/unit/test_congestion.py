@@ -124,5 +124,5 @@ def test_frames_are_small_on_a_slow_link_and_waiting_ends_with_the_link() -> Non
     waiter = threading.Thread(target=wait, name="devsync-test-wait", daemon=True)
     waiter.start()
     window.close()
-    waiter.join(5)
+    waiter.join(30)
     assert len(failures) == 1

@@ -21,7 +21,7 @@ class Loop(EngineLoop):
 
     def run(self, work: object) -> None:
         """Runs a step and waits for it."""
-        self.submit(lambda future: future.set_result(work())).result(5)  # type: ignore[operator]
+        self.submit(lambda future: future.set_result(work())).result(30)  # type: ignore[operator]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def loop() -> Iterator[Loop]:
     loop = Loop()
     loop.start()
     yield loop
-    loop.stop(timeout_s=5)
+    loop.stop(timeout_s=30)
     assert "devsync-engine-test" not in [one.name for one in threading.enumerate()]
 
 
@@ -54,7 +54,7 @@ def test_timers_run_in_the_order_of_their_time(loop: Loop) -> None:
         loop.after(0.03, over.set)
 
     loop.post(start)
-    assert over.wait(5)
+    assert over.wait(30)
     assert seen == ["first", "second"]
 
 
@@ -69,7 +69,7 @@ def test_a_step_that_fails_is_reported_and_the_rest_goes_on(
 
 def test_submitted_work_that_fails_tells_its_caller(loop: Loop) -> None:
     with pytest.raises(ZeroDivisionError):
-        loop.submit(lambda future: future.set_result(1 / 0)).result(5)
+        loop.submit(lambda future: future.set_result(1 / 0)).result(30)
     assert loop.failures == []
 
 
@@ -96,7 +96,7 @@ def test_what_is_queued_before_the_end_still_runs() -> None:
     for number in range(10):
         loop.post(lambda number=number: seen.append(number))  # type: ignore[misc]
     loop.start()
-    loop.stop(timeout_s=5)
+    loop.stop(timeout_s=30)
     assert seen == list(range(10))
 
 
@@ -106,9 +106,9 @@ def test_it_may_stop_itself() -> None:
     stopped = threading.Event()
 
     def stop() -> None:
-        loop.stop(timeout_s=5)
+        loop.stop(timeout_s=30)
         stopped.set()
 
     loop.post(stop)
-    assert stopped.wait(5)
-    loop.stop(timeout_s=5)
+    assert stopped.wait(30)
+    loop.stop(timeout_s=30)

@@ -215,7 +215,7 @@ def test_writers_at_the_same_time_lose_nothing(ssh: Path, access: SshAccess) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(30)
     assert SshConfig(ssh).path.read_text().count("\nHost ") == 20
 
 

@@ -45,7 +45,7 @@ class World:
 
     def set(self, **changes: object) -> None:
         self.now = replace(self.now, **changes)  # type: ignore[arg-type]
-        self.loop.submit(lambda future: future.set_result(None)).result(5)
+        self.loop.submit(lambda future: future.set_result(None)).result(30)
 
     def wait_last(self, status: Status) -> None:
         with self.told:
@@ -59,7 +59,7 @@ class World:
 def world() -> Iterator[World]:
     world = World()
     yield world
-    world.loop.stop(timeout_s=5)
+    world.loop.stop(timeout_s=30)
 
 
 def test_what_did_not_change_is_not_told(world: World) -> None:
