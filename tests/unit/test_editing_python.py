@@ -65,6 +65,10 @@ def test_columns_count_characters() -> None:
     assert (found.column, found.end) == (19, 24)
 
 
+def test_a_long_line_of_quotes_is_no_danger() -> None:
+    assert guard_lines("'\\" * 200_000 + "x\nif __name__ == '__main__':\n") == (1,)
+
+
 def test_a_form_feed_is_no_line_of_python() -> None:
     found = imports_of("\x0c\nimport os\n\x0c\nif True:\n    import numpy\n")
     assert [(one.module, one.line, one.column) for one in found] == [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 # In one pass, so that a guard in a text or a comment is not one. An unclosed triple
-# quote of a half-written file counts as an empty text.
+# quote of a half-written file counts as an empty text, another as a text to its line's
+# end: were it looked at again from each character, a long line would take minutes.
 _WORDS = re.compile(
     r"""^(?P<guard>if[ \t]*\(?[ \t]*
          (?:__name__[ \t]*==[ \t]*(?:"__main__"|'__main__')
@@ -13,8 +14,8 @@ _WORDS = re.compile(
          [ \t]*\)?[ \t]*(?::|$))
       | \"\"\"(?:\\.|[^\\])*?\"\"\"
       | '''(?:\\.|[^\\])*?'''
-      | "(?:\\.|[^"\\\n])*"
-      | '(?:\\.|[^'\\\n])*'
+      | "(?:\\.|[^"\\\n])*"?
+      | '(?:\\.|[^'\\\n])*'?
       | \#[^\n]*
     """,
     re.VERBOSE | re.MULTILINE | re.DOTALL,
