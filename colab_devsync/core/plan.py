@@ -1,10 +1,13 @@
-"""What to do with one path. Values and pure decisions; no I/O, no clock of its own."""
+"""What to do with one path. Values and pure decisions; no I/O, no clock of its own.
+
+Named tuples, here and in `engine/mirroring/transfer.py`: a first mirror makes ten such
+values for each file, and a frozen dataclass takes four times as long to make.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["f", "l"]
 
@@ -12,8 +15,7 @@ SMALL = 256 << 10  # bytes; sent whole, on the control channel if there are few
 RACY_NS = 2_000_000_000  # coarsest time stamps of common file systems (FAT: 2 s)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalStat:
+class LocalStat(NamedTuple):
     """What a look at a local file or link tells without reading it."""
 
     kind: Kind
@@ -23,8 +25,7 @@ class LocalStat:
     executable: bool | None  # None where the file system has no such bit
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A file the VM acknowledged, and the local stat when its content was read."""
 
     hash: str

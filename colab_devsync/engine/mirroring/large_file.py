@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...agent import delta, hashing, wire
@@ -221,7 +221,7 @@ class LargeFile:
             if self._is_over:
                 return
             self._is_over = True
-        self._deliver([replace(ended, reported=self._arrived)])
+        self._deliver([ended._replace(reported=self._arrived)])
 
     def fail(self, error: DevsyncError) -> None:
         self.end(lost(self._item, error))

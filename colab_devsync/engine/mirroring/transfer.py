@@ -7,9 +7,8 @@ everything else. Delivers one Outcome per item, whatever happens; decides nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ...agent import delta, hashing, wire
 from ...core.plan import Known, LocalStat
@@ -35,8 +34,7 @@ _STATUS: dict[str, Status] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """A path to bring up to date, and what the VM may hold there now."""
 
     path: str
@@ -51,8 +49,7 @@ class Item:
     is_save: bool = True  # somebody wrote this file just now; else a survey found it
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one item ended. `known` is what was read, if it was."""
 
     item: Item
@@ -68,8 +65,7 @@ class Outcome:
 Deliver = Callable[[list[Outcome]], None]
 
 
-@dataclass(frozen=True)
-class Ready:
+class Ready(NamedTuple):
     """An item that was read and has to be sent."""
 
     item: Item

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ...agent.paths import link_stays_inside
 from ...core.events import Problem
@@ -31,8 +32,7 @@ class Unstable(Exception):
     """The file changed while it was read."""
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """A file's bytes, as they were between two equal stats."""
 
     data: bytes
