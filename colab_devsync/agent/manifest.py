@@ -55,14 +55,16 @@ Changes = List[Tuple[str, Optional[Seen]]]
 """What the manifest has to know; None forgets."""
 
 
-def seen(content_hash: str, now: os.stat_result) -> Seen:
+def seen(
+    content_hash: str, now: os.stat_result, looked_ns: Optional[int] = None
+) -> Seen:
     return Seen(
         content_hash,
         now.st_size,
         now.st_mtime_ns,
         now.st_ctime_ns,
         now.st_ino,
-        time.time_ns(),
+        time.time_ns() if looked_ns is None else looked_ns,
     )
 
 

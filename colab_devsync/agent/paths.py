@@ -13,6 +13,7 @@ from typing import Dict, List, Optional
 STATE_DIR = ".colab-devsync"  # ours, inside the root; never part of a mirror
 PUSH_DIR = STATE_DIR + "-push-"  # begins the name of ours in a folder pushed to
 _MANY = 64
+_SPECIAL = frozenset(("", ".", ".."))
 _DIR_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -35,7 +36,7 @@ def split(path: str) -> List[str]:
     ):
         raise UnsafePath("not a relative path: %r" % path)
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts):
+    if not _SPECIAL.isdisjoint(parts):
         raise UnsafePath("not a plain path: %r" % path)
     if parts[0] == STATE_DIR:
         raise UnsafePath("%s is reserved" % STATE_DIR)

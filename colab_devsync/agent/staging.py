@@ -83,7 +83,7 @@ class Staging:
             return Content(payload.name, fd)
         # In memory, not read back from the disk.
         found = known_hash or hashing.of_bytes(payload)
-        return self._written(lambda write: write(payload))._replace(known_hash=found)
+        return self._written(lambda write: write(payload), found)
 
     def patched(self, payload: Payload, base_fd: int, size: int) -> "Content":
         """A file that a delta makes of a base. DeltaError."""
@@ -103,9 +103,12 @@ class Staging:
         self.remove(part.name)
         return payload
 
-    def _written(self, fill: Callable[["Write"], None]) -> "Content":
+    def _written(
+        self, fill: Callable[["Write"], None], known_hash: str = ""
+    ) -> "Content":
         name = self.fresh_name()
-        content = Content(name, os.open(name, _FLAGS, 0o600, dir_fd=self.fd))
+        fd = os.open(name, _FLAGS, 0o600, dir_fd=self.fd)
+        content = Content(name, fd, known_hash)
         try:
             fill(lambda data: write_all(content.fd, data))
         except BaseException:

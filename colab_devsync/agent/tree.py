@@ -196,7 +196,9 @@ class Tree:
                 self.staging.discard(content)
                 bad = wire.NEED_FULL if entry.kind == wire.DELTA else wire.BAD_HASH
                 return (bad, target.held, "")
-            folder = _made(entry, folders)
+            folder = target.folder
+            if folder is None:
+                folder = _made(entry, folders)
         except BaseException:
             self.staging.discard(content)
             raise
@@ -272,7 +274,8 @@ class Tree:
                 return self._rename_in(_made(step.entry, folders), step, changes)
 
     def _rename_in(self, folder: int, step: Staged, changes: Changes) -> Result:
-        step = step._replace(folder=folder)
+        if folder != step.folder:
+            step = step._replace(folder=folder)
         now = entry_stat(step.name, folder)
         if not _same_file(step.before, now):
             now, held = self.view.current(step.entry.path, step.name, folder)
@@ -284,9 +287,8 @@ class Tree:
             remove_empty_folders(step.name, folder)
         self.staging.move(step)
         now = os.stat(step.name, dir_fd=folder, follow_symlinks=False)
-        entry = seen(step.entry.hash, now)
-        if now.st_mtime_ns == step.mtime_ns:
-            entry = entry._replace(looked_ns=VOUCHED)
+        looked_ns = VOUCHED if now.st_mtime_ns == step.mtime_ns else None
+        entry = seen(step.entry.hash, now, looked_ns)
         changes.append((step.entry.path, entry))
         return (wire.OK, step.entry.hash, "")
 
