@@ -20,6 +20,11 @@ from tests.support.pulls import BIG, Pulling, noise, rule
 
 OTHER = '[[pull]]\nremote = "logs"\nevery = 1\n'
 DISK = "24m"  # of these, 16 MB are left to others
+SIZE = 6_500_000
+SLOW = 1_500_000  # bytes/s: there is time to fill the disk meanwhile
+
+# The disk is here, whatever the server is.
+pytestmark = pytest.mark.openssh
 
 
 @pytest.fixture
@@ -44,6 +49,14 @@ def of(pulling: Pulling, name: str) -> PullInfo:
     return next((one for one in pulls if one.name == name), PullInfo("", "", ""))
 
 
+def wait_part(pulling: Pulling) -> None:
+    """Until some of a file of SIZE is here."""
+    most = SIZE - 1_500_000
+    pulling.until(
+        lambda: 0 < of(pulling, "checkpoints").waiting_bytes < most, "some is here"
+    )
+
+
 def problem(pulling: Pulling, path: str) -> Problem:
     return pulling.project.wait_problem(f"checkpoints/{path}")
 
@@ -60,12 +73,10 @@ def assert_work_goes_on(pulling: Pulling) -> None:
 
 
 def test_a_disk_that_fills_up_meanwhile(pulling: Pulling, proxy: ChaosProxy) -> None:
-    data = noise(BIG)
-    proxy.shape(bandwidth=2_000_000)
+    data = noise(SIZE)
+    proxy.shape(bandwidth=SLOW)
     pulling.put("a.pt", data)
-    pulling.until(
-        lambda: 0 < of(pulling, "checkpoints").waiting_bytes < BIG // 2, "half is here"
-    )
+    wait_part(pulling)
     before = proxy.counts().down
     filler = fill(pulling.here)
     found = problem(pulling, "a.pt")
@@ -81,7 +92,7 @@ def test_a_disk_that_fills_up_meanwhile(pulling: Pulling, proxy: ChaosProxy) -> 
         pulling.pull()
     filler.unlink()
     pulling.wait("a.pt", data)
-    assert proxy.counts().down - before < BIG  # what had come was kept
+    assert proxy.counts().down - before < SIZE - 500_000  # what had come was kept
     pulling.until(lambda: of(pulling, "checkpoints").state == "watching", "all is well")
     assert pulling.files() == {"a.pt"}
 
@@ -117,16 +128,14 @@ def test_several_files_that_fit_only_one_by_one(pulling: Pulling) -> None:
 def test_the_newest_gets_the_room_that_parts_of_older_ones_have(
     pulling: Pulling, proxy: ChaosProxy
 ) -> None:
-    proxy.shape(bandwidth=4_000_000)
-    pulling.put("old.pt", noise(6_000_000, 1), mtime_ns=10**18)
-    pulling.until(
-        lambda: 0 < of(pulling, "checkpoints").waiting_bytes < 3_000_000, "half is here"
-    )
+    proxy.shape(bandwidth=SLOW)
+    pulling.put("old.pt", noise(SIZE, 1), mtime_ns=10**18)
+    wait_part(pulling)
     filler = fill(pulling.here)
     problem(pulling, "old.pt")
     # Too little for the rest of it; and for the new one, but without that part.
     [part] = pulling.parts()
-    left = 6_000_000 - part.stat().st_blocks * 512
+    left = SIZE - part.stat().st_blocks * 512
     os.truncate(filler, filler.stat().st_size - ((16 << 20) + left - 200_000))
     proxy.shape()
     pulling.put("new.pt", noise(5_000_000, 2))

@@ -17,7 +17,10 @@ from tests.support.project import CONFIG, Project
 from tests.support.pulls import BIG, Pulling, noise, rule
 from tests.support.unprivileged import without_powers
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="capabilities of Linux")
+pytestmark = [
+    pytest.mark.openssh,
+    pytest.mark.skipif(sys.platform != "linux", reason="capabilities of Linux"),
+]
 
 
 def powerless(folder: Path) -> Path:

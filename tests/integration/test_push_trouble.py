@@ -26,6 +26,8 @@ SIZE = 4 * MIB
 
 Change = Callable[[Path], None]
 
+pytestmark = pytest.mark.openssh
+
 
 def push_and(
     project: Project, proxy: ChaosProxy, local: Path, remote: Path, meanwhile: Change
@@ -33,11 +35,11 @@ def push_and(
     """Pushes slowly; `meanwhile` happens to `local` when some of it is there."""
     project.configure(port=proxy.port)
     project.sync()
-    proxy.shape(bandwidth=4_000_000)
+    proxy.shape(bandwidth=1_000_000)
     is_done: list[bool] = []
 
     def seen(progress: Progress) -> None:
-        if progress.bytes > SIZE // 4 and not is_done:
+        if progress.bytes > SIZE // 8 and not is_done:
             is_done.append(True)
             meanwhile(local)
             proxy.shape()
@@ -73,7 +75,6 @@ def replace(path: Path) -> None:
     os.replace(other, path)
 
 
-@pytest.mark.openssh
 @pytest.mark.parametrize("change", [grow, shrink, rewrite, replace])
 def test_a_file_that_changes_meanwhile_arrives_as_it_is_at_the_end(
     project: Project, proxy: ChaosProxy, tmp_path: Path, change: Change
@@ -138,7 +139,6 @@ def test_a_vm_disk_that_fills_up_meanwhile(
         assert os.listdir(disk) == ["data.bin"]
 
 
-@pytest.mark.openssh
 def test_a_file_from_tomorrow_is_sent_once(project: Project, tmp_path: Path) -> None:
     """As clocks that do not agree make them."""
     local = made(tmp_path / "data.bin", SIZE)
