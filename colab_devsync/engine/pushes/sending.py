@@ -344,7 +344,9 @@ class Sending:
         with self._changed:
             if large in self._open:
                 self._open.remove(large)
-            self._tally.refused.append(Skipped(shown(large.source.path), reason))
+            refused = Skipped(shown(large.source.path), reason)
+            if refused not in self._tally.refused:  # by another of its pieces
+                self._tally.refused.append(refused)
             self._landed()
 
     def _entry(self, source: Source, content_hash: str, length: int) -> list[Any]:
