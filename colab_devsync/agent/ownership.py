@@ -36,24 +36,32 @@ class Ownership:
         self._thread_lock = threading.Lock()
         self.epoch = 0
 
-    def take(self, client: str, shown: str, session: str = "") -> None:
+    def take(
+        self, client: str, shown: str, session: str = "", attempt: int = 0
+    ) -> None:
         """Becomes the owner. Taken if another client's agent is alive. `session`: what
-        connected; if it did before, that connection is dead, whatever it looks like."""
+        connected; if it did before, that connection is dead, whatever it looks like;
+        unless that was a later `attempt`: then it is ours that is dead."""
         with self._flock():
             owner = self._read()
             ours = owner.get("client") == client
+            again = bool(session) and owner.get("session") == session
+            if again and int(owner.get("attempt", 0)) > attempt:
+                # We were slow to start, and the tunnel broke meanwhile.
+                raise Taken(shown + ", by a newer connection")
             if not self._hold_alive():
                 if not ours:
                     raise Taken(str(owner.get("shown") or "another client"))
                 # An agent whose tunnel broke has it still, but not for long.
-                if session and owner.get("session") == session:
+                if again:
                     predecessor.hang_up(owner.get("connection"))
                 threading.Thread(
                     target=self._await_alive, name="devsync-alive", daemon=True
                 ).start()
             self.epoch = int(owner.get("epoch", 0)) + 1
             owner = {"epoch": self.epoch, "client": client, "shown": shown}
-            owner.update(session=session, connection=predecessor.connection())
+            owner.update(session=session, attempt=attempt)
+            owner.update(connection=predecessor.connection())
             self._write(owner)
 
     def _hold_alive(self) -> bool:

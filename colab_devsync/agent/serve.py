@@ -151,7 +151,7 @@ class Agent:
         tree = Tree(ask["root"])
         try:
             who = (ask["client"], ask.get("shown", ""), ask.get("session", ""))
-            tree.ownership.take(*who)
+            tree.ownership.take(*who, attempt=int(ask.get("attempt", 0)))
         except Taken as exc:
             raise Refused("taken", str(exc)) from exc
         unsynced = Unsynced(tree.state)

@@ -176,6 +176,7 @@ def open_uplink(target: Target, ask: Ask, timeout_s: float) -> Uplink:
                 "root": target.root,
                 "client": target.client_id,
                 "session": target.session_id,
+                "attempt": time.monotonic_ns(),  # larger than any before
                 "shown": target.shown,
                 "streams": _TOKENS,
             },

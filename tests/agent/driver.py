@@ -84,6 +84,8 @@ class Driven:
         python: str,
         *,
         client: str = "me",
+        session: str = "",
+        attempt: int = 0,
         fault: str = "",
         shell: str = "/bin/sh",
         streams: int = 8,
@@ -93,6 +95,8 @@ class Driven:
         hello = {
             "root": str(root),
             "client": client,
+            "session": session,
+            "attempt": attempt,
             "shown": f"{client}@laptop",
             "streams": streams,
         }

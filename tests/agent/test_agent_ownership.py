@@ -32,6 +32,18 @@ def test_a_newer_agent_makes_the_older_one_stale(start: Start, root: Path) -> No
     assert second.put("a", NEW, OLD_HASH) == wire.OK
 
 
+def test_an_agent_that_starts_late_does_not_take_the_root_from_a_later_attempt(
+    start: Start,
+) -> None:
+    """Its hello was in the pipe when the tunnel broke; the VM was slow to start it."""
+    live = start(session="one", attempt=2)
+    with pytest.raises(Busy):
+        start(session="one", attempt=1)
+    assert live.put("a", OLD) == wire.OK
+    start(session="one", attempt=3)
+    assert live.put("b", OLD) == wire.STALE
+
+
 def test_another_client_waits_for_the_agent_to_end(start: Start, root: Path) -> None:
     mine = start()
     with pytest.raises(Busy) as busy:
