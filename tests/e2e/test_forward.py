@@ -99,10 +99,13 @@ def test_the_daemon_lives_while_a_connection_is_open(
     place: Place, here: Path, echo: Server
 ) -> None:
     place.env["COLAB_DEVSYNC_LINGER_S"] = "1"
-    (info,) = lines_of(place, here, str(echo.port))
-    with socket.create_connection(("127.0.0.1", info["localPort"]), 15) as sock:
+    with place.editor() as editor:  # the daemon stays until we are connected
+        editor.initialize(here, options={"autoConnect": False})
+        info = editor.job("forward", {"remotePort": echo.port})["result"]
+        sock = socket.create_connection(("127.0.0.1", info["localPort"]), 15)
+    with sock:
         with pytest.raises(AssertionError):
             place.wait_daemon_gone(3)
         sock.sendall(b"still here")
         assert sock.recv(20) == b"still here"
-    place.wait_daemon_gone(15)
+    place.wait_daemon_gone(30)
