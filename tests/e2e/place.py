@@ -86,6 +86,15 @@ class Place:
             waiter.join(timeout_s)
             assert not waiter.is_alive(), f"the daemon of {path} lives"
 
+    def is_daemon_gone(self) -> bool:
+        """Now."""
+        for path in self.runtime.glob("*.lock"):
+            lock = FileLock(path)
+            if not lock.try_acquire():
+                return False
+            lock.release()
+        return True
+
     def clean(self) -> None:
         for editor in self._editors:
             editor.kill()

@@ -281,8 +281,10 @@ def test_doctor_walks_to_the_vm(place: Place, here: Path, remote: Remote) -> Non
     done = place.run("doctor", "--json", cwd=here)
     assert done.returncode == 0, done.stdout
     checks = [json.loads(line) for line in done.stdout.decode().splitlines()]
-    names = "installation folders configuration key reach host-key login agent gpu disk"
-    names += " clock forwards"
+    names = (
+        "installation folders configuration terms key reach host-key login agent gpu"
+    )
+    names += " disk clock forwards"
     found = [c["name"].replace(" ", "-") for c in checks if c["name"] != "transfer"]
     assert found == [*names.split(), "editor", "ssh"]
     assert all(c["ok"] is not False for c in checks)

@@ -86,7 +86,7 @@ def test_sigterm_ends_the_daemon_and_removes_its_socket(place: Place) -> None:
         editor.initialize()
         os.kill(pid_of(editor), signal.SIGTERM)
         assert editor.process.wait(30) == 1
-        place.wait_daemon_gone(2)
+        place.wait_daemon_gone(30)
     assert place.sockets() == []
 
 
@@ -95,7 +95,7 @@ def test_the_daemon_ends_a_while_after_the_last_client(place: Place) -> None:
     with place.editor() as editor:
         editor.initialize()
         assert editor.leave() == 0
-    place.wait_daemon_gone(5)
+    place.wait_daemon_gone(30)
     assert place.sockets() == []
 
 
@@ -106,13 +106,15 @@ def test_a_project_nobody_looks_at_is_closed_while_the_daemon_lives(
     with place.editor() as editor:
         editor.initialize()
         assert place.run("status", cwd=project).returncode == 0
-        deadline, pause = time.monotonic() + 10, threading.Event()
+        deadline, pause = time.monotonic() + 30, threading.Event()
         while editor.request("colabDevsync/daemon", {})["projects"]:
             assert time.monotonic() < deadline
             pause.wait(0.02)
         # Whoever comes back gets a new session.
-        assert place.run("status", cwd=project).returncode == 0
-        assert editor.request("colabDevsync/daemon", {})["projects"]
+        with place.editor() as other:
+            other.initialize(project, options={"autoConnect": False})
+            assert other.command("status")
+            assert editor.request("colabDevsync/daemon", {})["projects"]
 
 
 def test_daemon_stop_returns_when_it_has_ended(place: Place) -> None:
@@ -121,7 +123,7 @@ def test_daemon_stop_returns_when_it_has_ended(place: Place) -> None:
         pid = pid_of(editor)
         done = place.run("--json", "daemon", "stop")
         assert json.loads(done.stdout) == {"stopped": True, "pid": pid}
-        place.wait_daemon_gone(0.2)
+        assert place.is_daemon_gone()
     again = place.run("--json", "daemon", "stop")
     assert json.loads(again.stdout) == {"stopped": False}
 
