@@ -231,6 +231,12 @@ def test_an_unclosed_list_does_not_swallow_the_next_table() -> None:
 
 def test_an_unclosed_text_ends_with_its_line() -> None:
     assert "watch" in keys('[sync]\nmode = "mirr\n|')
+    assert "watch" in keys('[sync]\nmode = "mirr\\\n|')
+    for newline in ("\n", "\r\n"):
+        for quote in "\"'":
+            text = f"[sync]{newline}mode = {quote}mi|{newline}watch = true{newline}"
+            whole = text.replace("mi|", f"mirror{quote}")
+            assert accepted(text, "mirror") == whole
 
 
 @given(

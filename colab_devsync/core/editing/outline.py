@@ -15,17 +15,17 @@ from functools import lru_cache
 Path = tuple[str | int, ...]
 
 _BLANK = re.compile(r"[ \t\r]*")
-_HEADER = re.compile(r"\[\[?[^\]\n#=]*\]{0,2}")
+_HEADER = re.compile(r"\[\[?[^\]\r\n#=]*\]{0,2}")
 _NAME = re.compile(r"[A-Za-z0-9_-]+|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'")
 _DOTTED = re.compile(rf"(?:{_NAME.pattern})(?:[ \t]*\.(?:[ \t]*(?:{_NAME.pattern}))?)*")
 _STRING = re.compile(
     r'"""(?:\\.|[^\\])*?(?:"""|\Z)'
     r"|'''.*?(?:'''|\Z)"
-    r'|"(?:\\.|[^"\\\n])*"?'
-    r"|'[^'\n]*'?",
+    r'|"(?:\\[^\r\n]|[^"\\\r\n])*\\?"?'
+    r"|'[^'\r\n]*'?",
     re.DOTALL,
 )
-_SCALAR = re.compile(r"[^,\]}#\n]*")
+_SCALAR = re.compile(r"[^,\]}#\r\n]*")
 # Lists of this file hold texts; a line like these is never one of their elements.
 _NEW_START = re.compile(rf"[ \t]*(?:\[\[?[ \t]*[A-Za-z_]|(?:{_DOTTED.pattern})[ \t]*=)")
 _DEEPEST = 20
