@@ -168,7 +168,6 @@ def pip_install(folder: str) -> None:
 def attach(pid: int, runs: str = "") -> int:
     """The port of 127.0.0.1 at which debugpy now speaks for the process. `runs`: the
     folder of our runs, if it may be one of them."""
-    born = check_process(pid)
     closed = ""
     source = os.environ.pop(LETTING_IN, "")
     hooks: Any = types.ModuleType("letting_in")
@@ -189,6 +188,7 @@ def attach(pid: int, runs: str = "") -> int:
             raise Unable(str(exc)) from None
         except hooks.Closed as exc:
             closed = "%s, and " % exc
+    born = check_process(pid)
     try:
         return attach_by_gdb(pid, born)
     except Unable as exc:

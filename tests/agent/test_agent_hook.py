@@ -60,6 +60,9 @@ print("end", threading.active_count() > 0)
 OTHER, HERE = 9, 18  # the lines that count
 
 
+pytestmark = pytest.mark.timeout(150)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(root: Path) -> Iterator[None]:
     """Ends what a failed test left running, with its debugger."""
@@ -222,6 +225,25 @@ def test_a_run_is_debugged_again_and_again_and_goes_on(
     inside = set(os.listdir(folder(door.root, client.run["run"])))
     assert not inside & {"hook.py", "hook.py.part", "hook.py.taken", "hook.json.part"}
     wait_until(lambda: not adapters(door.root))
+
+
+@pytest.mark.few
+@pytest.mark.debugpy
+def test_python_may_be_a_script_that_starts_python(
+    door: Door, agent: Driven, python: str
+) -> None:
+    path, script = door.root / "main.py", door.root / "python"
+    path.write_text(LOOPS)
+    script.write_text(f'#!/bin/sh\n"{python}" "$@"\nexit 3\n')
+    script.chmod(0o755)
+    with run(agent, str(script), "-u", str(path), hook=True) as client:
+        client.wait_for(b"ready")
+        with door.client(door.port(client.run["pid"])) as session:
+            session.attach()
+            session.resume(stops_at(session, str(path), HERE))
+            session.disconnect()
+        (door.root / "go").touch()
+        assert client.finish()[0]["code"] == 3
 
 
 def adapters(root: Path) -> list[bytes]:
