@@ -33,7 +33,8 @@ _LISTENING, _ESTABLISHED = "0A", "01"  # as /proc/net/tcp writes it
 _LOOK_S = 0.5  # between looks whether the program is alive
 _LEAVE_S = 3.0  # for the adapter to end by itself
 _REQUIREMENT = "debugpy>=1.8"
-LETTING_IN = "COLAB_DEVSYNC_LETTING_IN"  # holds the source of letting_in.py
+LETTING_IN = "COLAB_DEVSYNC_LETTING_IN"  # holds sparing.py and letting_in.py
+SPARING = "COLAB_DEVSYNC_SPARING"  # holds sparing.py, if children are left alone
 
 
 class Unable(Exception):
@@ -63,8 +64,10 @@ def start(subprocesses: str, endpoints: str, target: List[str]) -> None:
     folder = debugpy_folder()
     os.environ["DEBUGPY_ADAPTER_ENDPOINTS"] = endpoints
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    command = [sys.executable, "-Xfrozen_modules=off", folder]
-    command += ["--listen", "127.0.0.1:0", "--wait-for-client"]
+    command = [sys.executable, "-Xfrozen_modules=off"]
+    if SPARING in os.environ:
+        command += ["-c", os.environ.pop(SPARING)]
+    command += [folder, "--listen", "127.0.0.1:0", "--wait-for-client"]
     command += ["--configure-subProcess", str(subprocesses == "1")]
     if os.path.isdir("/proc/self"):
         watch_adapter(endpoints)
@@ -174,14 +177,8 @@ def attach(pid: int, runs: str = "") -> int:
     exec(source, vars(hooks))
     if runs:
         try:
-            port = hooks.attach(
-                pid,
-                runs,
-                source,
-                find_debugpy=debugpy_folder,
-                is_listening=is_listening,
-                end_adapter=end_adapter,
-            )
+            tools = {"is_listening": is_listening, "end_adapter": end_adapter}
+            port = hooks.attach(pid, runs, source, find_debugpy=debugpy_folder, **tools)
             if port is not None:
                 return int(port)
         except hooks.Failed as exc:

@@ -18,6 +18,8 @@ TYPE_CHECKING = False  # this is executed in people's programs: nothing for show
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Tuple
 
+    from .sparing import spare_children  # stands before this source
+
     Json = Dict[str, Any]
 
 _TAKE_S = 15.0  # for the program's main thread to come by
@@ -282,7 +284,7 @@ def _listen(request: "Json") -> int:
 
         debugpy.configure(subProcess=False)
         port: int = debugpy.listen(("127.0.0.1", 0))[1]
-        os.register_at_fork(after_in_child=_spare)
+        spare_children()
         return port
     finally:
         if is_new:
@@ -292,15 +294,3 @@ def _listen(request: "Json") -> int:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _spare() -> None:
-    """In a child that the program forked: it would stop at breakpoints for ever, as
-    the threads that speak with the debugger are not in it."""
-    monkey: Any = sys.modules["_pydev_bundle.pydev_monkey"]
-    monkey._on_forked_process(setup_tracing=False)
-    sys.settrace(None)
-    monitoring: Any = getattr(sys, "monitoring", None)  # from Python 3.12 on
-    if monitoring and monitoring.get_tool(monitoring.DEBUGGER_ID) == "pydevd":
-        monitoring.set_events(monitoring.DEBUGGER_ID, 0)
-        monitoring.free_tool_id(monitoring.DEBUGGER_ID)

@@ -56,7 +56,7 @@ LATER: Mapping[Part, frozenset[str]] = {
     ),
 }
 # Programs of their own: engine/programs/launcher.py sends them.
-_APART = frozenset({"board", "debugger", "letting_in", "modules"})
+_APART = frozenset({"board", "debugger", "letting_in", "modules", "sparing"})
 
 _VERSION = re.compile(r"Python \d+\.\d+")
 _OLD_OPTION = re.compile(r"unknown option:? -I", re.IGNORECASE)

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from colab_devsync.agent import debugger
+from colab_devsync.agent import debugger, sparing
 from tests.support.dap import DapClient
 from tests.support.tracing import obstacle
 
 SOURCE = Path(debugger.__file__).read_text(encoding="utf-8")
+SPARING = Path(sparing.__file__).read_text(encoding="utf-8")
 WAIT_S = 90.0
 COUNT = "import time\nn = 0\nwhile True:\n    n += 1\n    time.sleep(0.02)\n"
 
@@ -90,7 +91,8 @@ class Place:
         return process.returncode, out, err
 
     def start(self, *target: str, **options: str) -> subprocess.Popen[str]:
-        return self.launch("start", "0", str(self.endpoints), *target, **options)
+        start = ("start", "0", str(self.endpoints), *target)
+        return self.launch(*start, **{debugger.SPARING: SPARING, **options})
 
     def refused(self, *target: str, **options: str) -> tuple[int, str]:
         start = ("start", "0", str(self.endpoints))

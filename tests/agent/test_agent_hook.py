@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
-from colab_devsync.agent import debugger, letting_in
+from colab_devsync.agent import debugger, letting_in, sparing
 from tests.agent.driver import Driven
 from tests.agent.test_agent_runs import Client, folder, run
 from tests.support.dap import DapClient, Stop
 from tests.support.run_output import end_runs
 
 ASKS = Path(debugger.__file__).read_text(encoding="utf-8")
-SOURCE = Path(letting_in.__file__).read_text(encoding="utf-8")
-WAIT_S = 60.0
+SOURCE = "".join(
+    Path(one.__file__).read_text(encoding="utf-8") for one in (sparing, letting_in)
+)
+WAIT_S = 90.0
 
 # What a program can see of how it was started.
 LOOK = """\

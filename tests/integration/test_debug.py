@@ -309,6 +309,35 @@ def test_without_subprocesses_children_are_left_alone(debugging: Debugging) -> N
     assert debugging.ended(target.run).exit_code == 0
 
 
+FORKS = """\
+import multiprocessing
+
+
+def work(number):
+    square = number * number
+    return square
+
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(pool.map(work, [7]), work(8))
+"""
+
+
+def test_forked_workers_that_are_left_alone_do_not_stop(debugging: Debugging) -> None:
+    debugging.use(more="[debug]\nsubprocesses = false\n")
+    debugging.project.write("forks.py", FORKS)
+    target = debugging.start(file="forks.py")
+    client = debugging.client(target)
+    client.attach({debugging.here("forks.py"): [6]})
+    stop = client.wait_stop()  # the program's own
+    assert client.locals(stop)["number"] == "8"
+    client.resume(stop)
+    client.wait_end()
+    assert debugging.ended(target.run).exit_code == 0
+    assert debugging.output["stdout"] == b"[49] 64\n"
+
+
 # --- the link -------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from ..ports.forwards import Forwards
 from ..ports.run_ports import RunPorts
 from .inject import Injection
 from .last_words import last_words
-from .launcher import launch
+from .launcher import launch, source_of
 from .run_command import target_of
 from .runs import Runs
 
@@ -33,6 +33,7 @@ _REACH_S = 60.0
 _ASK_S = 30.0
 _START_S = 300.0  # pip may have to fetch debugpy first
 _ENDPOINTS = "endpoints.json"
+_SPARING = "COLAB_DEVSYNC_SPARING"  # where debugger.py takes its source from
 _SLOW_S = 3.0
 _SLOWLY = "debugpy is being started; where it is missing, it is installed first"
 
@@ -122,16 +123,21 @@ class Debugger:
         config, request = self._access.config, job.request
         wanted = RunSpec(file=request.file, module=request.module, args=request.args)
         target = target_of(wanted, config, job.root)
+        children = with_subprocesses(request, config)
         program = launch(
             config.remote.python,
             "debugger",
             "start",
-            "1" if with_subprocesses(request, config) else "0",
+            "1" if children else "0",
             "{run_dir}/" + _ENDPOINTS,
             *target.words,
         )
+        sparing = {} if children else {_SPARING: source_of("sparing")}
         return RunSpec(
-            argv=program.argv, file=target.file, module=target.module, env=program.env
+            argv=program.argv,
+            file=target.file,
+            module=target.module,
+            env={**program.env, **sparing},
         )
 
     # --- while it runs ------------------------------------------------------------

@@ -22,7 +22,7 @@ from .launcher import launch, source_of
 from .process import ExecSpec, RemoteProcess
 
 _REACH_S = 60.0
-LETTING_IN = "COLAB_DEVSYNC_LETTING_IN"  # where debugger.py takes its source from
+_LETTING_IN = "COLAB_DEVSYNC_LETTING_IN"  # where debugger.py takes its source from
 _LIMIT_S = 400.0  # pip may have to fetch debugpy first
 _LOOK_S = 0.2
 _TRIES = 5
@@ -56,7 +56,7 @@ class Injection:
         def heard(stream: str, data: bytes) -> None:
             said[stream] += data
 
-        letting_in = {LETTING_IN: source_of("letting_in")}
+        letting_in = {_LETTING_IN: source_of("sparing") + source_of("letting_in")}
         env = {**config.remote.env, **program.env, **letting_in}
         process = RemoteProcess(uplink.open_stream(), heard)
         # The shell finds the home folder of a python that is named "~/...".
