@@ -91,5 +91,6 @@ function task(server: string[] = [], definition: vscode.TaskDefinition, scope?: 
   const own = [definition.command as string, ...((definition.args as string[]) ?? [])];
   const { cwd } = definition;
   const execution = new vscode.ProcessExecution(server[0] ?? "", [...server.slice(1), ...own], cwd ? { cwd } : {});
-  return new vscode.Task(definition, scope ?? vscode.TaskScope.Workspace, own.join(" "), "Colab VM", execution);
+  // No problem matchers, said so that nobody is asked for one.
+  return new vscode.Task(definition, scope ?? vscode.TaskScope.Workspace, own.join(" "), "Colab VM", execution, []);
 }

@@ -47,7 +47,9 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
     openConfig: (folder: string) => open(join(folder, ".colabremote.toml")),
     notebook: async (folder: string) => open((await devsync.job<{ path: string }>("notebook", { folder })).path),
     setup: async (folder: string) => {
-      const editor = chosen(await vscode.window.showQuickPick(choices.editors, { title: "Set up which editor?" }));
+      const editor = chosen(
+        await vscode.window.showQuickPick(choices.editors, { title: "Set up which editor?", ignoreFocusOut: true }),
+      );
       const { files, steps } = await devsync.job<Written>("setup", { folder, editor });
       print(...files.map(({ path, state, reason = "" }) => `${state.padEnd(10)} ${path} ${reason}`), "", ...steps);
     },
@@ -57,8 +59,8 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
 
 /** Asks how the VM is reached, and opens what was written. */
 export async function init(devsync: Devsync, folder: string): Promise<void> {
-  const title = "How is the VM reached?";
-  const { label: provider, asks } = chosen(await vscode.window.showQuickPick<Provider>(choices.providers, { title }));
+  const options = { title: "How is the VM reached?", ignoreFocusOut: true };
+  const { label: provider, asks } = chosen(await vscode.window.showQuickPick<Provider>(choices.providers, options));
   const answer = asks && { [asks.key]: await ask(asks.title, asks.example) };
   const args = { folder, provider, ...(answer?.host ? hostAndPort(answer.host) : answer) };
   await open((await devsync.command<{ path: string }>("init", args)).path);

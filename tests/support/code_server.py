@@ -47,6 +47,7 @@ SETTINGS: dict[str, object] = {
     "git.enabled": False,
     "remote.autoForwardPorts": False,
     "security.workspace.trust.enabled": False,
+    "terminal.integrated.gpuAcceleration": "off",
     "telemetry.telemetryLevel": "off",
     "window.commandCenter": False,
     "workbench.colorTheme": "Default Light Modern",

@@ -56,6 +56,7 @@ def test_trouble(project: Open) -> None:
     link_cut(project)
     page_of_the_vm(project)
     checkpoint(project)
+    palette(project)
     terminal(project)
 
 
@@ -97,6 +98,15 @@ def conflict(project: Open) -> None:
     window.title_action("Keep My Version").click()
     expect(window.status).not_to_contain_text("conflict")
     wait_until(holds(there, "RATE = 2\n"), "my version is on the VM")
+    window.open_file("train.py")
+    there.write_text("RATE = 5\n")
+    window.type_over("RATE = 6\n")
+    window.save()
+    window.wait_status("1 conflict")
+    window.palette("Resolve a Conflict")
+    window.pick("Take the VM's Version")
+    expect(window.status).not_to_contain_text("conflict")
+    wait_until(holds(project.here / "train.py", "RATE = 5\n"), "the VM's is here")
 
 
 def link_cut(project: Open) -> None:
@@ -174,3 +184,14 @@ def terminal(project: Open) -> None:
     window.keys("Enter")
     where = project.there / "where.txt"
     wait_until(holds(where, f"{project.there.resolve()}\n"), "a shell is on the VM")
+
+
+def palette(project: Open) -> None:
+    """Commands that answer with a report or with files."""
+    window = project.window
+    window.palette("Check Everything (Doctor)")
+    expect(window.output).to_contain_text("agent: Python")
+    window.palette("Set Up Another Editor")
+    window.pick("helix")
+    written = project.here / ".helix" / "languages.toml"
+    wait_until(written.exists, "Helix is set up")
