@@ -231,14 +231,21 @@ def test_a_shell_that_prints_for_ever(start: Starter, script: Script) -> None:
     assert len(error.message) < 1000
 
 
+def noise(start: Starter, shell: str, timeout_s: float) -> DevsyncError:
+    """With more time, if the machine was too busy for the shell to say anything."""
+    try:
+        return failure(start, NoisyShell, shell=shell, timeout_s=timeout_s)
+    except LinkLost:
+        return failure(start, NoisyShell, shell=shell, timeout_s=15)
+
+
 def test_a_shell_that_prints_slowly_for_ever(start: Starter, script: Script) -> None:
     shell = script("while :; do echo more; sleep 0.1; done")
-    error = failure(start, NoisyShell, shell=shell, timeout_s=0.6)
-    assert "more" in error.message
+    assert "more" in noise(start, shell, timeout_s=0.6).message
 
 
 def test_a_shell_that_echoes(start: Starter, script: Script) -> None:
-    failure(start, NoisyShell, shell=script("exec cat"), timeout_s=1)
+    noise(start, script("exec cat"), timeout_s=1)
 
 
 def test_a_shell_that_hangs(start: Starter, script: Script) -> None:
@@ -250,7 +257,9 @@ def test_a_shell_that_hangs(start: Starter, script: Script) -> None:
 def test_an_agent_that_starts_and_hangs(start: Starter, script: Script) -> None:
     shell = script("printf '\\0\\0colab-devsync-agent 1\\n'; exec sleep 60")
     error = failure(start, LinkLost, shell=shell, timeout_s=0.5)
-    assert error.message == "The agent did not shake hands in 0 s."
+    if error.message == "The VM did not start the agent in time.":  # a busy machine
+        error = failure(start, LinkLost, shell=shell, timeout_s=15)
+    assert error.message.startswith("The agent did not shake hands in ")
 
 
 def test_a_greeting_nobody_understands(start: Starter, script: Script) -> None:
