@@ -67,6 +67,9 @@
 
   (let ((process (get-buffer-process (colab-devsync-run))))
     (wait "the end of the run" (lambda () (not (process-live-p process))))
+    (wait "its output, which may be read after its end"
+          (lambda () (with-current-buffer "*colab-devsync*"
+                       (string-match-p "from Emacs\n" (buffer-string)))))
     (tell "exit" (process-exit-status process))
     (tell "compile" (with-current-buffer "*colab-devsync*" (buffer-string)))
     (with-current-buffer "*colab-devsync*"
