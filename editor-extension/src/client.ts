@@ -69,9 +69,8 @@ export class Devsync {
   }
 
   client(): Promise<LanguageClient> {
-    if (!vscode.workspace.isTrusted) {
-      return Promise.reject(new Error("Colab DevSync waits until you trust this folder."));
-    }
+    const { isTrusted } = vscode.workspace;
+    if (!isTrusted) return Promise.reject(new Error("Colab DevSync waits until you trust this folder."));
     this.running ??= this.start().catch((error) => {
       this.running = undefined;
       throw error;

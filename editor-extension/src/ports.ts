@@ -45,8 +45,10 @@ export function portCommands(devsync: Devsync) {
 
 /** The terminal profile "Colab VM". */
 export async function terminalProfile(devsync: Devsync, projects: Projects): Promise<vscode.TerminalProfile> {
-  const folder = await projects.folder();
-  return new vscode.TerminalProfile(terminal(await devsync.command("shell", { folder })));
+  const options = terminal(await devsync.command("shell", { folder: await projects.folder() }));
+  // VS Code itself leaves a closed panel closed.
+  const opening = vscode.window.onDidOpenTerminal((opened) => (opening.dispose(), opened.show()));
+  return new vscode.TerminalProfile(options);
 }
 
 type Shell = { argv: string[]; cwd: string; name: string };
@@ -59,9 +61,8 @@ async function openPage(url: string): Promise<void> {
   const outside = await vscode.env.asExternalUri(vscode.Uri.parse(url));
   const where = vscode.workspace.getConfiguration("colabDevsync").get("openPages");
   const options = { viewColumn: vscode.ViewColumn.Beside, preserveFocus: true };
-  await (where === "browser"
-    ? vscode.env.openExternal(outside)
-    : vscode.commands.executeCommand("simpleBrowser.api.open", outside, options));
+  if (where === "browser") await vscode.env.openExternal(outside);
+  else await vscode.commands.executeCommand("simpleBrowser.api.open", outside, options);
 }
 
 export async function ask(title: string, value: string): Promise<string> {

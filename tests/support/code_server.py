@@ -247,6 +247,16 @@ class Window:
             ".output-view .view-lines, .output-view-content .view-lines"
         ).first
 
+    @property
+    def terminal(self) -> Locator:
+        return self.find(".terminal-wrapper.active .xterm-screen").first
+
+    def type_in_terminal(self, line: str) -> None:
+        expect(self.terminal).to_be_visible()
+        self.terminal.click()
+        self.page.keyboard.insert_text(line)
+        self.keys("Enter")
+
     def answer(self, text: str) -> None:
         """Into the input box that is open."""
         box = self.find(".quick-input-widget .quick-input-box input").first

@@ -177,11 +177,7 @@ def checkpoint(project: Open) -> None:
 def terminal(project: Open) -> None:
     window = project.window
     window.palette("Open a Terminal on the VM")
-    screen = window.find(".terminal-wrapper.active .xterm-screen").first
-    expect(screen).to_be_visible()
-    screen.click()
-    window.page.keyboard.insert_text("pwd -P > where.txt")
-    window.keys("Enter")
+    window.type_in_terminal("pwd -P > where.txt")
     where = project.there / "where.txt"
     wait_until(holds(where, f"{project.there.resolve()}\n"), "a shell is on the VM")
 
