@@ -47,6 +47,7 @@ SETTINGS: dict[str, object] = {
     "git.enabled": False,
     "remote.autoForwardPorts": False,
     "security.workspace.trust.enabled": False,
+    "security.workspace.trust.startupPrompt": "never",
     "terminal.integrated.gpuAcceleration": "off",
     "telemetry.telemetryLevel": "off",
     "window.commandCenter": False,
@@ -71,11 +72,13 @@ def require_vscode() -> str:
     pytest.skip(reason)
 
 
-def install_extension(folder: Path) -> Path:
-    """An extensions folder with our VSIX in it."""
+def install_extension(folder: Path, *more: Path) -> Path:
+    """An extensions folder with our VSIX in it, and `more` of them."""
     extensions = folder / "extensions"
     command = [NODE, CODE_SERVER, "--extensions-dir", extensions]
-    command += ["--user-data-dir", folder / "none", "--install-extension", VSIX]
+    command += ["--user-data-dir", folder / "none"]
+    for vsix in (VSIX, *more):
+        command += ["--install-extension", vsix]
     done = subprocess.run(
         command,
         env={**os.environ, "EXTENSIONS_GALLERY": "{}"},
@@ -93,18 +96,21 @@ def code_server(
     folder: Path, extensions: Path, env: Mapping[str, str], settings: dict[str, object]
 ) -> Iterator[str]:
     """A server of its own; yields its address. Ends with all its processes."""
+    settings = {**SETTINGS, **settings}
     data = folder / "user-data"
     # What belongs to a machine is read from the second file only.
     for name in ("User", "Machine"):
         (data / name).mkdir(parents=True)
-        text = json.dumps({**SETTINGS, **settings})
+        text = json.dumps(settings)
         (data / name / "settings.json").write_text(text)
     config = folder / "code-server.yaml"
     config.write_text("")
     command = [NODE, CODE_SERVER, "--config", config, "--bind-addr", "127.0.0.1:0"]
     command += ["--auth", "none", "--user-data-dir", data]
     command += ["--extensions-dir", extensions, "--disable-telemetry"]
-    command += ["--disable-update-check", "--disable-workspace-trust"]
+    command += ["--disable-update-check"]
+    if not settings["security.workspace.trust.enabled"]:
+        command += ["--disable-workspace-trust"]
     log = folder / "code-server.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
@@ -155,7 +161,7 @@ def holds(path: Path, text: str) -> Callable[[], bool]:
 
 
 class Window:
-    """One window on one folder, and what a person does in it."""
+    """One window on a folder or workspace, and what a person does in it."""
 
     def __init__(self, page: Page, name: str) -> None:
         self.page = page
@@ -165,7 +171,8 @@ class Window:
         expect.set_options(timeout=PATIENCE_MS)
 
     def open(self, address: str, folder: Path) -> None:
-        self.page.goto(f"{address}/?folder={folder}")
+        kind = "workspace" if folder.is_file() else "folder"
+        self.page.goto(f"{address}/?{kind}={folder}")
         expect(self.find(".explorer-folders-view").first).to_be_visible()
 
     def find(self, selector: str, text: str | re.Pattern[str] | None = None) -> Locator:

@@ -47,7 +47,7 @@ def address(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def browser(address: str) -> Iterator[BrowserContext]:
+def browser() -> Iterator[BrowserContext]:
     """All windows share its cache."""
     with sync_playwright() as playwright:
         browser = launch(playwright, require_vscode())
