@@ -7,15 +7,12 @@ import json
 import zipfile
 from pathlib import Path
 
-# The interpreter that somebody has chosen: the file's text, or one that is not there.
+# FILE is the interpreter that somebody has chosen.
 _PYTHON = """\
-const { existsSync, readFileSync } = require("node:fs");
 const { Uri } = require("vscode");
-const chosen = () =>
-  existsSync(FILE) ? readFileSync(FILE, "utf8") : "/nowhere/python";
 exports.activate = () => ({
   environments: {
-    getActiveEnvironmentPath: () => ({ path: chosen() }),
+    getActiveEnvironmentPath: () => ({ path: FILE }),
     resolveEnvironment: async ({ path }) => ({ executable: { uri: Uri.file(path) } }),
   },
 });
@@ -48,7 +45,7 @@ exports.activate = () =>
 
 
 def python_extension(folder: Path, interpreter: Path) -> Path:
-    """The VSIX. `interpreter`: a file with the path of what is chosen, or none yet."""
+    """The VSIX. `interpreter` is what somebody has chosen."""
     return _pack(folder, "python", _PYTHON, interpreter, activationEvents=[])
 
 

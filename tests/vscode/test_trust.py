@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -40,30 +40,41 @@ SERVER = """\
 echo "$@" >> {started}
 exec {python} -m colab_devsync "$@"
 """
+# A Python that has no package of ours before pip was called.
+PYTHON = """\
+#!/bin/sh
+[ -e {installed} ] && exec {python} "$@"
+[ "$2" = pip ] && echo "$@" > {installed}
+"""
 
 
 @dataclass(frozen=True)
 class Files:
     here: Path
-    started: Path  # a line for every start of the server that the folder names
-    interpreter: Path  # the interpreter that the Python extension has chosen
+    server: Path  # a program, in the folder's settings
+    started: Path  # a line for every start of it
+    interpreter: Path  # a program, that the Python extension has chosen
+    installed: Path  # the words of its call of pip
+    programs: Path  # a folder on PATH
     asked: Path  # what Microsoft's debugger was asked
 
 
 @pytest.fixture
 def files(here: Path, remote: Remote, tmp_path: Path) -> Files:
     """The folder's own settings name a server."""
-    names = ("started", "interpreter", "asked")
-    files = Files(here, *(tmp_path / name for name in names))
+    names = (field.name for field in fields(Files))
+    files = Files(**{**{name: tmp_path / name for name in names}, "here": here})
+    files.programs.mkdir()
     config = write_config(here, remote)
     python = f'python = "{sys.executable}"\n'
     debug = '\n[debug]\nprefer = "debugpy"\njust_my_code = false\n'
     config.write_text(config.read_text() + python + debug)
     (here / "train.py").write_text(TRAIN)
-    server = tmp_path / "server"
-    server.write_text(SERVER.format(started=files.started, python=sys.executable))
-    server.chmod(0o755)
-    settings = {"colabDevsync.serverCommand": [str(server)]}
+    for program, text in ((files.server, SERVER), (files.interpreter, PYTHON)):
+        paths = {"started": files.started, "installed": files.installed}
+        program.write_text(text.format(python=sys.executable, **paths))
+        program.chmod(0o755)
+    settings = {"colabDevsync.serverCommand": [str(files.server)]}
     (here / ".vscode").mkdir()
     (here / ".vscode" / "settings.json").write_text(json.dumps(settings))
     return files
@@ -80,7 +91,9 @@ def window(
     )
     folders = os.environ["PATH"].split(os.pathsep)
     bare = [one for one in folders if not (Path(one) / "colab-devsync").exists()]
-    env = {**place.env, "PATH": os.pathsep.join(bare)}
+    path = os.pathsep.join([str(files.programs), *bare])
+    # As started from a terminal: VS Code asks no login shell for another PATH.
+    env = {**place.env, "PATH": path, "VSCODE_CLI": "1"}
     settings: dict[str, object] = {"security.workspace.trust.enabled": True}
     extensions = install_extension(tmp_path, *stubs)
     with code_server(tmp_path, extensions, env, settings) as address:
@@ -96,8 +109,8 @@ def test_trust(window: Window, files: Files) -> None:
     restricted(window, files)
     trusted(window, files)
     microsofts_debugger(window, files)
-    nowhere(window, files)
-    found_by_python_extension(window, files)
+    installed_with_pip(window, files)
+    found_on_path(window, files)
 
 
 def restricted(window: Window, files: Files) -> None:
@@ -140,17 +153,19 @@ def microsofts_debugger(window: Window, files: Files) -> None:
         client.disconnect(terminate=True)
 
 
-def nowhere(window: Window, files: Files) -> None:
-    """Without a setting, PATH and the Python extension know no server either."""
+def installed_with_pip(window: Window, files: Files) -> None:
+    """No setting, nothing on PATH, nor does the chosen interpreter know the package."""
     (files.here / ".vscode" / "settings.json").write_text("{}")
     expect(window.toast("colab-devsync was not found")).to_be_visible()
-    expect(window.notification_button("Install with pip")).to_be_visible()
     window.shot("not-found")
-    window.palette("Clear All Notifications")
-
-
-def found_by_python_extension(window: Window, files: Files) -> None:
-    files.interpreter.write_text(sys.executable)
-    window.palette("Restart the Language Server")
+    window.notification_button("Install with pip").click()
     window.wait_status(ONLINE)
-    assert files.started.read_text() == "lsp\n"
+    assert files.installed.read_text() == "-m pip install colab-devsync\n"
+
+
+def found_on_path(window: Window, files: Files) -> None:
+    """It goes before the interpreter, which has the package by now."""
+    (files.programs / "colab-devsync").symlink_to(files.server)
+    window.palette("Restart the Language Server")
+    wait_until(lambda: files.started.read_text() == "lsp\nlsp\n", "it starts")
+    window.wait_status(ONLINE)
