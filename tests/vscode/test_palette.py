@@ -6,13 +6,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.projects import write_config
+from tests.e2e.runs_there import ended_afterwards
 from tests.integration.test_tensorboard import STAND_IN
 from tests.support.code_server import Window, holds, wait_until
 from tests.support.remotes import Remote
@@ -32,7 +33,7 @@ TASK = {
 @pytest.fixture
 def window(
     open_window: Callable[[Path], Window], here: Path, remote: Remote, tmp_path: Path
-) -> Window:
+) -> Iterator[Window]:
     """The VM's Python has no TensorBoard; a stand-in is on its PATH."""
     config = write_config(here, remote)
     programs = tmp_path / "bin"
@@ -51,7 +52,8 @@ def window(
     (here / ".vscode" / "tasks.json").write_text(json.dumps(tasks))
     window = open_window(here)
     window.wait_status(re.compile(r"segmentation\s+\d+ ms"))
-    return window
+    with ended_afterwards(remote):
+        yield window
 
 
 def test_palette(window: Window, here: Path, remote: Remote) -> None:
