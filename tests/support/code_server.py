@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CODE_SERVER = ROOT / ".cache/vscode/node_modules/code-server/out/node/entry.js"
@@ -263,6 +264,19 @@ class Window:
         self.terminal.click()
         self.page.keyboard.insert_text(line)
         self.keys("Enter")
+
+    def menu(self, place: Locator, label: str) -> None:
+        """Of the context menu. VS Code ignores a click that comes as the menu does."""
+        place.click(button="right")
+        item = self.find(".monaco-menu .action-item", label).first
+        expect(item).to_be_visible()
+        for _ in range(40):
+            with contextlib.suppress(AssertionError, PlaywrightTimeout):
+                item.click(timeout=1500)
+                expect(item).to_be_hidden(timeout=1500)
+            if not item.is_visible():
+                return
+        raise AssertionError(f"the menu stays open at {label}")
 
     def answer(self, text: str) -> None:
         """Into the input box that is open."""

@@ -87,8 +87,7 @@ def task(window: Window) -> None:
 def upload(window: Window, there: Path) -> None:
     """From the explorer's context menu."""
     window.palette("View: Show Explorer")
-    window.row("data.csv").click(button="right")
-    window.find(".monaco-menu .action-item", "Upload to the VM").first.click()
+    window.menu(window.row("data.csv"), "Upload to the VM")
     window.answer("data/first.csv")
     wait_until(holds(there / "data" / "first.csv", "1,2\n"), "the file is on the VM")
 
