@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -24,12 +24,6 @@ _READ_AHEAD = 256 << 10
 _LARGEST = 1 << 20  # bytes; no packet that we allow a peer to send comes near
 _TAG = 16
 _SEQUENCE = 0xFFFFFFFF
-
-
-class Parts(Protocol):
-    """What is sent, still in pieces."""
-
-    parts: tuple[bytes | memoryview, ...]
 
 
 class ChannelData:
@@ -169,7 +163,7 @@ class QuickPacketizer(Packetizer):
     # --- out ----------------------------------------------------------------------
 
     def send_message(self, data: Any) -> None:
-        """Any thread; `data` is a message of paramiko's, or has `Parts`."""
+        """Any thread; `data` is a message of paramiko's, or has its `parts`."""
         if not self._Packetizer__aead_out:
             super().send_message(data)
             return
