@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from colab_devsync.core.events import Problem
+from colab_devsync.engine.mirroring.watcher import Watcher
 from tests.support.project import Project
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX renames")
@@ -115,6 +118,49 @@ def test_what_git_does_inside_dot_git_is_not_sent(watched: Project) -> None:
     watched.write("pkg/b.py", "after\n")
     watched.wait_arrived("pkg/b.py")
     assert not (watched.vm / ".git").exists()
+
+
+# --- a watch that fails -----------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names that are not UTF-8")
+def test_a_name_that_is_not_utf8_does_not_end_the_watch(watched: Project) -> None:
+    name = os.fsencode(watched.root) + b"/bad\xff.py"
+    with open(name, "wb") as stream:
+        stream.write(b"x")
+    named = watched.wait_problem("bad\N{REPLACEMENT CHARACTER}.py")
+    assert "not UTF-8" in named.message
+    watched.write("a.py", "by another tool\n")
+    watched.wait_arrived("a.py")
+    assert watched.session.status().problems == (named,)
+    os.unlink(name)
+    watched.wait(lambda: not watched.session.status().problems, "no problem")
+
+
+@posix_only
+def test_a_watch_that_stands_again_says_so(tmp_path: Path) -> None:
+    gaps: queue.Queue[Problem | None] = queue.Queue()
+    paths: queue.Queue[list[str]] = queue.Queue()
+    root = tmp_path / "project"
+    watcher = Watcher(root, on_paths=paths.put, on_gap=gaps.put)
+    watcher.start()
+    try:
+        failed = gaps.get(timeout=30)
+        assert failed is not None
+        assert "cannot be watched" in failed.message
+        root.mkdir()
+        while gaps.get(timeout=30) is not None:
+            pass  # it was tried once more before the folder was there
+        (root / "a.py").write_text("x")
+        assert paths.get(timeout=30) == ["a.py"]
+        root.rename(tmp_path / "elsewhere")
+        root.mkdir()  # another folder of that name
+        while gaps.get(timeout=30) is not None:
+            pass
+        (root / "b.py").write_text("x")
+        assert paths.get(timeout=30) == ["b.py"]
+    finally:
+        watcher.stop()
 
 
 # --- rules ------------------------------------------------------------------------

@@ -123,8 +123,8 @@ class Mirror:
     def retry_refused(self) -> None:
         """What the VM refused may go through now."""
         self.deletions.refused.clear()
-        for path in list(self.problems):
-            del self.problems[path]
+        problems, self.problems = self.problems, {}
+        for path in problems:
             self.touched(path)
 
     def apply_early(self, changed: Changed) -> None:
@@ -147,9 +147,11 @@ class Mirror:
         self.alike = found.alike
         self._guess.update(found.guess)
         early, self._early = self._early, set()
-        self._take_changed(
-            {path: stat for path, stat in found.changed.items() if path not in early}
-        )
+        changed = found.changed
+        self._take_changed({p: s for p, s in changed.items() if p not in early})
+        for path, problem in self.problems.items():
+            if problem.severity == "warning" and path not in changed:
+                self.touched(path)  # it may be over, and no event have said so
         for path in found.unwanted:
             self.store.acknowledge([], [path])
         for path, held in found.remote.items():
@@ -267,8 +269,7 @@ class Mirror:
     def _item(self, path: str, hint: _Hint) -> Item | None:
         """What to send for a dirty path; None if there is nothing (any more)."""
         stat = hint.stat or tree.look(self.root, path)
-        known = self.store.known.get(path)
-        sent = self.store.sent.get(path, ())
+        known, sent = self.store.known.get(path), self.store.sent.get(path, ())
         forced = path in self._forced
         if stat is None:
             self.problems.pop(path, None)
@@ -276,10 +277,11 @@ class Mirror:
                 self.deletions.add(path)
             return None
         if hint.stat is None and self.rules and self.rules.ignores(path, is_dir=False):
+            self.problems.pop(path, None)
             return None
         problem = tree.objection(path, stat, self.root, self._sync.max_file_size)
         if problem is not None:
-            self.problems[problem.path] = problem
+            self.problems[path] = problem
             return None
         if not forced and not sent and known is not None and known.is_current(stat):
             return None
@@ -326,12 +328,9 @@ class Mirror:
         still = self.dispatch.still_sent(path for path, _ in files)
         self.store.acknowledge(files, still_sent=still)
         for one in done:
-            if (
-                one.signature is not None
-                and one.known
-                and one.item.stat.size >= DELTA_FROM
-            ):
-                self.store.keep_signature(one.item.path, one.known.hash, one.signature)
+            known, signature = one.known, one.signature
+            if signature is not None and known and one.item.stat.size >= DELTA_FROM:
+                self.store.keep_signature(one.item.path, known.hash, signature)
 
     def _report(self, one: Outcome) -> None:
         if one.sent:

@@ -2,12 +2,12 @@
 
 Hints only. watchfiles was measured to lose files (nested mkdir and write, folders
 moved in, overflows), so folders are named as folders and the engine walks them; when
-the watch itself fails, the engine is told to survey everything.
+the watch itself fails, the engine is told to survey everything, and again when the
+watch stands anew: what happened in between was seen by nobody.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import threading
@@ -45,6 +45,7 @@ class Watcher:
         self._on_paths = on_paths
         self._on_gap = on_gap
         self._stop = threading.Event()
+        self._is_behind = False
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="devsync-watcher", daemon=True).start()
@@ -53,16 +54,23 @@ class Watcher:
         self._stop.set()
 
     def _run(self) -> None:
-        for pause in itertools.chain(_PAUSES_S, itertools.repeat(_PAUSES_S[-1])):
+        failures = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 self._watch()
-            except (OSError, RuntimeError, UnicodeError) as exc:
+            except (OSError, RuntimeError) as exc:
                 _log.warning("watching %s failed: %s", self._root, exc)
+                self._is_behind = True
                 self._on_gap(_as_problem(exc))
-            if self._stop.wait(pause):
-                return
+            if time.monotonic() - began > _PAUSES_S[-1]:
+                failures = 0  # it had worked
+            self._stop.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+            failures += 1
 
     def _watch(self) -> None:
+        """Returns when told to stop, or when another folder has the name."""
+        watched = os.stat(self._root)  # of a folder that is missing, no word is said
         changes = watchfiles.watch(
             self._root,
             watch_filter=lambda change, path: self._is_watched(path),
@@ -70,13 +78,21 @@ class Watcher:
             step=_STEP_MS,
             stop_event=self._stop,
             rust_timeout=1000,
-            yield_on_timeout=False,
+            yield_on_timeout=True,
             raise_interrupt=False,
             recursive=True,
             ignore_permission_denied=True,
         )
         prefix = os.path.join(self._root, "")
         for batch in changes:
+            if not os.path.samestat(os.stat(self._root), watched):
+                self._is_behind = True
+                return
+            if self._is_behind:
+                self._is_behind = False  # the watch stands again
+                self._on_gap(None)
+            if not batch:
+                continue
             self._wait_for_git()
             paths = {
                 name[len(prefix) :] for _, name in batch if name.startswith(prefix)
@@ -97,7 +113,7 @@ class Watcher:
 
 
 def _as_problem(exc: Exception) -> Problem | None:
-    if isinstance(exc, UnicodeError):
+    if "Unable to decode path" in str(exc):
         return None  # a name that is not UTF-8: the survey names the file
     hint = "Saves from the editor still go out at once; other changes every 10 s."
     if "inotify" in str(exc) or "limit" in str(exc) or "No space" in str(exc):
