@@ -15,6 +15,7 @@ from .rows import (
     Measure,
     connecting,
     large_file,
+    programs,
     pulls,
     pushes,
     saves,
@@ -40,6 +41,8 @@ BOUNDS = (
     Bound(saves.burst, 1.25),
     Bound(saves.other_tool, 1.15),
     Bound(whole_tree.no_change, 2.15),
+    Bound(programs.first_line, 1.25),
+    Bound(programs.reattach, 1.25),
     Bound(connecting.direct, 8.0),
     # 8 by count (TCP, TLS, upgrade, 2 for keys, login, 2 for the agent). More programs
     # take part than in the others, which on a busy machine looks like another trip.

@@ -110,6 +110,10 @@ class Runs:
             raise NoRun("no run %s on the VM" % name)
         return run
 
+    def has(self, nonce: str) -> bool:
+        """Whether a run was started, or is being started, by this nonce."""
+        return any(run.read("spec.json").get("nonce") == nonce for run in self.all())
+
     def all(self) -> List[Run]:
         """By number, the oldest first."""
         try:

@@ -295,6 +295,9 @@ class Agent:
                     self._programs.run(frame.meta, root, reader, _Sender(connection))
                     return
                 if frame.meta.get("op") in ("run", "attach"):
+                    if self._is_stale(frame.meta):
+                        _Sender(connection)({"op": "stale"}, b"")
+                        continue
                     follow(self.session.runs, frame.meta, reader, _Sender(connection))
                     connection.shutdown(socket.SHUT_RDWR)  # wakes its other reader
                     return
@@ -309,6 +312,13 @@ class Agent:
             return  # cut off: what did not arrive whole is sent again
         finally:
             self._streams.discard(connection)
+
+    def _is_stale(self, ask: wire.Meta) -> bool:
+        """Whether a run is not to start yet: the tree is not what was believed."""
+        digest, session = ask.get("digest"), self.session
+        if not digest or hashing.as_text(session.tree.view.check()) == digest:
+            return False
+        return not session.runs.has(ask["nonce"])
 
     def _serve_pulls(
         self, frame: wire.Frame, connection: socket.socket, reader: BinaryIO

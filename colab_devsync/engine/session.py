@@ -76,7 +76,7 @@ class Session:
         emit = self.failures.emit
         self.glance = Glance(self._loop, self._reach, emit)
         self.runs = Runs(
-            self._loop, self._reach, sync=self.sync, status=self.status, emit=emit
+            self._loop, self._reach, flush=self.flush, status=self.status, emit=emit
         )
         self.forwards = Forwards(self._loop, self._reach)
         self.ssh = SshPort(self.root, profile, self.forwards, emit)
@@ -164,6 +164,22 @@ class Session:
 
         def work(future: Future[SyncResult]) -> None:
             self._files.begin(SyncJob(future, check, progress, cancel, asked))
+
+        return self._loop.submit(work)
+
+    def flush(
+        self,
+        *,
+        trust: bool,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Future[str]:
+        """As `sync`, for who uses what is on the VM. With `trust` the VM is not asked
+        what it holds, where that is settled: the result is the digest that the VM must
+        find, or "" if it was asked."""
+
+        def work(future: Future[str]) -> None:
+            self._files.flush(future, trust=trust, progress=progress, cancel=cancel)
 
         return self._loop.submit(work)
 

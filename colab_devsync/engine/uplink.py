@@ -21,6 +21,7 @@ from ..remote.liveness import BULK_S, BUSY_S, IDLE_S, Liveness
 from .traffic.bulk import Bulk
 from .traffic.flows import Flows
 from .traffic.intake import Intake
+from .traffic.spare import Spare
 
 _CONNECT_TRIPS = 4.5  # TCP, key exchange, authentication; measured
 _TOKENS = 32  # one-time tokens asked for at the start: bulk streams and a few programs
@@ -58,6 +59,7 @@ class Uplink:
         self.bulk = Bulk(client, self._open_bulk)
         self.flows = Flows()
         self.incoming = Intake()  # bytes of files that come home
+        self._spare = Spare(lambda: self._door().forward(self._take_token()))
         self._tokens = list(hello.bulk_tokens)
         self._port = hello.bulk_port
         self._token_lock = threading.Lock()
@@ -101,6 +103,7 @@ class Uplink:
         )
         flows.tell_busy(self.liveness.hurry)
         self.liveness.start()
+        self._spare.prepare()
         if self.client.is_lost:
             self.client.on_lost(self.client.lost_error())
 
@@ -122,7 +125,11 @@ class Uplink:
             self.vm = replace(self.vm, **reply.meta())
 
     def open_stream(self) -> Stream:
-        """A stream of one's own to the agent, for a program. Blocks one round trip."""
+        """A stream of one's own to the agent, for a program. At once, if there was
+        time since the last to open the next one; else it blocks one round trip."""
+        spare = self._spare.take()
+        if spare is not None:
+            return spare
         token = self._take_token()
         return self._door().open(token)
 
@@ -158,6 +165,7 @@ class Uplink:
             self.liveness.stop()
         self.connection.close()
         self.client.close()
+        self._spare.close()
         self.bulk.close()
         self.incoming.close()
 

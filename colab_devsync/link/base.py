@@ -29,6 +29,10 @@ class Stream(Protocol):
     def close_write(self) -> None:
         """No more will be written; reading goes on."""
 
+    def is_open(self) -> bool:
+        """Whether more may come: neither the other side has said that it ends, nor
+        have we closed it, and the connection lives, as far as is known."""
+
     def wait_end(self) -> None:
         """Until either side has closed the whole stream, or the connection died."""
 

@@ -199,6 +199,10 @@ class SshChannel:
         if both:
             self._sender.forget(self.number)
 
+    def is_open(self) -> bool:
+        """Whether more may come, as far as is known."""
+        return not (self._ended or self._closed or self._lost)
+
     def wait_end(self) -> None:
         """Until either side has closed the whole channel, or the link is lost."""
         with self._lock:

@@ -62,6 +62,26 @@ def test_a_file_runs_as_it_was_saved_with_both_streams_apart(project: Project) -
     assert 0 <= info.ended - info.started < 60
 
 
+def test_what_was_lost_or_changed_on_the_vm_is_seen_before_a_run(
+    project: Project,
+) -> None:
+    """Nobody told of it, and no survey of the VM comes before the order to start."""
+    project.write("train.py", "import data\nprint(data.NAME)\n")
+    project.write("data.py", "NAME = 'ours'\n")
+    project.sync()
+    (project.vm / "data.py").unlink()
+    info, output = run(project, RunSpec(file="train.py"))
+    assert (info.exit_code, output.out) == (0, b"ours\n")
+    project.write_there("data.py", "NAME = 'of the VM'\n")
+    info, output = run(project, RunSpec(file="train.py"))
+    assert (info.exit_code, output.out) == (0, b"of the VM\n")
+    assert [one.path for one in project.session.conflicts()] == ["data.py"]
+    project.write("more.py", "")
+    info, output = run(project, RunSpec(file="train.py"))  # though a conflict is open
+    assert (info.exit_code, output.out) == (0, b"of the VM\n")
+    assert (project.vm / "more.py").exists()
+
+
 def test_a_module_runs_from_the_configured_folder_with_all_environments(
     project: Project,
 ) -> None:

@@ -7,14 +7,25 @@ files is the session's business.
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from ...agent import hashing
 from ...core.config import CONFIG_NAME, Config
 from ...core.config.schema import SyncConfig
-from ...core.events import Ask, Conflict, ConflictsChanged, Emit, Problem
+from ...core.events import (
+    Ask,
+    Conflict,
+    ConflictsChanged,
+    Emit,
+    OnProgress,
+    Problem,
+    SyncResult,
+)
 from ...errors import DevsyncError
 from ..loop import EngineLoop
 from ..reach import Reach
@@ -206,6 +217,40 @@ class Files:
         """A `sync` that somebody waits for."""
         self.syncs.begin(job, self._reach, self._surveyor, self._open_mirror)
 
+    def flush(
+        self,
+        future: Future[str],
+        *,
+        trust: bool,
+        progress: OnProgress | None,
+        cancel: threading.Event | None,
+    ) -> None:
+        """A sync for `future`; see Session.flush."""
+        job = SyncJob(Future(), False, progress, cancel)
+        job.is_trusting = trust and self._is_settled()
+
+        def done(synced: Future[SyncResult]) -> None:  # on the engine thread
+            error = synced.exception()
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(self._digest() if job.is_trusting else "")
+
+        job.future.add_done_callback(done)
+        self.begin(job)
+
+    def _is_settled(self) -> bool:
+        """Whether the VM, left alone, holds exactly what we know of it."""
+        mirror, config = self.mirror, self._reach.config
+        if mirror is None or mirror.rules is None or config is None:
+            return False
+        is_new = self._is_new_vm or self._reach.uplink is None
+        return not (is_new or mirror.conflicts or config.sync.mode == "replica")
+
+    def _digest(self) -> str:
+        assert self.mirror is not None
+        return hashing.as_text(self.mirror.store.digest)
+
     def pump(self) -> None:
         """After every batch of steps: sends what can be sent now."""
         if self.mirror is not None:
@@ -216,10 +261,16 @@ class Files:
         if self.mirror is not None:
             self.syncs.advance(self.mirror, self._surveyor.is_at_work)
 
-    def _brief(self) -> survey.Brief:
+    def _brief(self, is_local: bool) -> survey.Brief:
         assert self._reach.config is not None
         self._surveyed = self._reach.config
         mirror, uplink = self._open_mirror(), self._reach.uplink
+        if is_local:
+            return survey.Brief(
+                root=self._root,
+                config=self._reach.config,
+                known=dict(mirror.store.known),
+            )
         is_new, self._is_new_vm = self._is_new_vm, False
         (since, held), self._greeting = self._greeting, (0.0, "")
         return survey.Brief(

@@ -37,8 +37,8 @@ class Brief:
     root: Path
     config: Config
     known: Mapping[str, Known]  # a copy
-    digest: int
-    client: AgentClient | None  # None: offline, only the local half
+    digest: int = 0
+    client: AgentClient | None = None  # None: only the local half
     is_new_vm: bool = False
     is_fresh_root: bool = False
     greeting: str = ""  # the digest that the VM's agent has just greeted with

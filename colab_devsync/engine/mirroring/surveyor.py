@@ -17,13 +17,13 @@ Then = Callable[[Findings], None]
 
 
 class Surveyor:
-    """`brief` describes the present; `apply` takes over what was found, `apply_early`
-    a part of it while the survey goes on."""
+    """`brief` describes the present, for the local half only or all of it; `apply`
+    takes over what was found, `apply_early` a part while the survey goes on."""
 
     def __init__(
         self,
         loop: EngineLoop,
-        brief: Callable[[], Brief],
+        brief: Callable[[bool], Brief],
         apply: Callable[[Findings], None],
         apply_early: Callable[[Changed], None],
     ) -> None:
@@ -33,7 +33,9 @@ class Surveyor:
         self._apply_early = apply_early
         self._running: list[Then] | None = None
         self._began = 0.0
+        self._is_local = False  # the one that runs, or was the last
         self._next: list[Then] = []
+        self._is_next_local = True
         self._audit: Timer | None = None
         self._last: Findings | None = None  # of a survey that succeeded, without lists
         self.is_blind = False
@@ -42,23 +44,36 @@ class Surveyor:
     def is_at_work(self) -> bool:
         return self._running is not None
 
-    def start(self, then: Then | None = None, since: float | None = None) -> None:
+    def start(
+        self,
+        then: Then | None = None,
+        since: float | None = None,
+        is_local: bool = False,
+    ) -> None:
         """Compares everything as it is at `since` (monotonic; None = now) or later,
         then runs `then`. A survey that began before gets a successor, because it may
-        have passed already; one that began later, and is over, will do."""
+        have passed already; one that began later, and is over, will do. With
+        `is_local`, what the VM holds is taken for what we believe."""
         then = then or _nothing
-        fits = since is not None and since <= self._began
+        is_enough = is_local or not self._is_local
+        fits = since is not None and since <= self._began and is_enough
         if self._running is None and self._last is not None and fits:
             then(self._last)
-            return
-        if self._running is not None:
-            (self._running if fits else self._next).append(then)
-            return
+        elif self._running is None:
+            self._begin(then, is_local)
+        elif fits:
+            self._running.append(then)
+        else:
+            self._next.append(then)
+            self._is_next_local &= is_local
+
+    def _begin(self, then: Then, is_local: bool) -> None:
         self._running, self._last = [then], None
+        self._is_local = is_local
         self._began = time.monotonic()
         self.stop_audits()
         survey.start(
-            self._brief(),
+            self._brief(is_local),
             lambda changed: self._loop.post(partial(self._apply_early, changed)),
             lambda found: self._loop.post(partial(self._ended, found)),
         )
@@ -71,8 +86,9 @@ class Surveyor:
         for then in waiting:
             then(found)
         if self._next:
-            self.start(partial(_tell_all, self._next))
-            self._next = []
+            after, self._next = self._next, []
+            is_local, self._is_next_local = self._is_next_local, True
+            self.start(partial(_tell_all, after), is_local=is_local)
         else:
             pause = _BLIND_AUDIT_S if self.is_blind else _AUDIT_S
             self._audit = self._loop.after(pause, self.start)

@@ -32,6 +32,7 @@ class SyncJob:
     progress: OnProgress | None = None
     cancel: threading.Event | None = None
     started: float = field(default_factory=time.monotonic)
+    is_trusting: bool = False  # the VM is not asked what it holds
     before: Tally = field(default_factory=Tally)
     surveyed: bool = False
     attempt: int = 0  # answers to an earlier one are ignored
@@ -162,7 +163,7 @@ class Syncs:
             mirror = open_mirror()
             job.start(mirror)
             mirror.retry()
-            surveyor.start(surveyed, since=job.started)
+            surveyor.start(surveyed, since=job.started, is_local=job.is_trusting)
 
         def surveyed(found: Findings) -> None:
             if job.attempt != attempt:

@@ -143,7 +143,7 @@ class Attachment:
             return None
         self._marker = marker
         self._feed = feed = RunFeed(uplink.open_stream(), marker)
-        feed.ask(
+        feed.attach(
             {
                 "op": "attach",
                 "run": self.run_id,

@@ -33,13 +33,23 @@ class RunFeed:
         self._is_closed = False
         self._held: deque[wire.Frame] = deque()
 
-    def ask(self, request: dict[str, Any]) -> RunInfo:
-        """Starts or attaches. RunError, UnknownRun, LinkLost."""
+    def start(self, request: dict[str, Any]) -> RunInfo | None:
+        """Starts a run; None if the VM's files are not those of the request's
+        `digest`: nothing was started. RunError, LinkLost."""
+        return self._ask(request)
+
+    def attach(self, request: dict[str, Any]) -> None:
+        """RunError, UnknownRun, LinkLost."""
+        self._ask(request)
+
+    def _ask(self, request: dict[str, Any]) -> RunInfo | None:
         self._stream.write(wire.encode(0, request))
         meta = self._read().meta
         if meta["op"] == "started":
             self.info = info_of(meta["run"])
             return self.info
+        if meta["op"] == "stale":
+            return None
         message = str(meta.get("message"))
         if meta.get("unknown"):
             raise unknown_run(message)

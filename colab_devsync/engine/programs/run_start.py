@@ -1,6 +1,9 @@
 """Starts one run: the mirror is flushed, a stream is opened, both at once; then the
 program is started, once, however often the link breaks on the way.
 
+What the VM holds is not asked for first, which would cost a round trip: the order to
+start says what it has to be. Only if it is something else, all is compared before.
+
 On a thread of its own, which ends with the start.
 """
 
@@ -12,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
 
-from ...core.events import OnProgress, Progress, SyncResult
+from ...core.events import OnProgress, Progress
 from ...core.runs import RunInfo
 from ...errors import AgentError, LinkError, NotFlushed
 from ..link_watch import LinkWatch
@@ -25,7 +28,7 @@ _FLUSH_S = 60.0  # without any progress of the mirror
 _LOOK_S = 0.1
 _TRIES = 25
 
-Sync = Callable[..., Future[SyncResult]]
+Flush = Callable[..., Future[str]]  # see Session.flush
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Order:
     """What is wanted."""
 
     command: Callable[[Uplink], Command]  # RunError
-    sync: Sync | None  # None: the mirror does not matter
+    flush: Flush | None  # None: the mirror does not matter
     pending: Callable[[], int]  # how many files are not on the VM
     progress: OnProgress | None
     after: Callable[[], int]  # the highest number we know of a run
@@ -85,11 +88,14 @@ class RunStart:
 
     def _attempt(self, uplink: Uplink) -> tuple[RunFeed, RunInfo]:
         command = self._order.command(uplink)
-        self._begin_flush(uplink)
+        if self._flushed_to != uplink.vm.marker:  # what is done for one VM
+            self._begin_flush(uplink, trust=True)  # is not done for another
         self._feed = feed = RunFeed(uplink.open_stream(), uplink.vm.marker)
         try:
-            self._await_flush()
             info = self._ask(feed, command)
+            while info is None:
+                self._begin_flush(uplink, trust=False)
+                info = self._ask(feed, command)
             if command.wait_port is not None:
                 info = feed.wait_ready()
             self._heed()
@@ -98,12 +104,15 @@ class RunStart:
             raise
         return feed, info
 
-    def _ask(self, feed: RunFeed, command: Command) -> RunInfo:
+    def _ask(self, feed: RunFeed, command: Command) -> RunInfo | None:
+        """None if something on the VM is not as we believed."""
+        request = command.as_request(self._order.nonce, self._order.after())
+        request["digest"] = self._await_flush()
         self._is_asking = True
         try:
             self._heed()
-            info = feed.ask(command.as_request(self._order.nonce, self._order.after()))
-            self.run_id = info.id
+            info = feed.start(request)
+            self.run_id = info.id if info else ""
         finally:
             self._is_asking = False
         self._heed()
@@ -113,31 +122,31 @@ class RunStart:
         if self.is_cancelled:
             raise CancelledError
 
-    def _begin_flush(self, uplink: Uplink) -> None:
-        """Once per VM: what is done for one is not done for another."""
-        if self._order.sync is not None and self._flushed_to != uplink.vm.marker:
+    def _begin_flush(self, uplink: Uplink, *, trust: bool) -> None:
+        if self._order.flush is not None:
             self._flushed_to = uplink.vm.marker
-            self._flush = _Flush(self._order, self._order.sync)
+            self._flush = _Flush(self._order, self._order.flush, trust)
 
-    def _await_flush(self) -> None:
+    def _await_flush(self) -> str:
+        """The digest of what the VM has to hold; "" if that is as it may be."""
         if self._flush is None:
-            return
+            return ""
         try:
-            self._flush.wait(lambda: self.is_cancelled)
+            return self._flush.wait(lambda: self.is_cancelled)
         except BaseException:
             self._flushed_to = ""
             raise
 
 
 class _Flush:
-    """A sync that is given up when it stands still."""
+    """A flush that is given up when it stands still."""
 
-    def __init__(self, order: Order, sync: Sync) -> None:
+    def __init__(self, order: Order, flush: Flush, trust: bool) -> None:
         self._order = order
         self._stop = threading.Event()
         self._moved = threading.Event()
         self._seen: Progress | None = None
-        self._future = sync(progress=self._note, cancel=self._stop)
+        self._future = flush(trust=trust, progress=self._note, cancel=self._stop)
 
     def _note(self, progress: Progress) -> None:
         if progress != self._seen:
@@ -146,8 +155,9 @@ class _Flush:
         if self._order.progress is not None:
             self._order.progress(progress)
 
-    def wait(self, is_cancelled: Callable[[], bool]) -> None:
-        """SyncError, LinkError, CancelledError; NotFlushed if it stands still."""
+    def wait(self, is_cancelled: Callable[[], bool]) -> str:
+        """Its result. SyncError, LinkError, CancelledError; NotFlushed if it stands
+        still."""
         quiet_s = 0.0
         while not wait([self._future], _LOOK_S).done:
             quiet_s = 0.0 if self._moved.is_set() else quiet_s + _LOOK_S
@@ -158,7 +168,7 @@ class _Flush:
             if quiet_s > _FLUSH_S:
                 self._stop.set()
                 raise self._not_flushed()
-        self._future.result()
+        return self._future.result()
 
     def _not_flushed(self) -> NotFlushed:
         count = self._order.pending()

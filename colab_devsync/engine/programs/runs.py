@@ -26,7 +26,7 @@ from .attachment import Attachment, OnRunOutput
 from .known_runs import KnownRuns
 from .run_command import Command, command_of
 from .run_feed import RunFeed, info_of, unknown_run
-from .run_start import Order, RunStart, Sync, start_in_thread
+from .run_start import Flush, Order, RunStart, start_in_thread
 
 __all__ = ["Attachment", "Runs"]
 
@@ -45,13 +45,13 @@ class Runs:
         loop: EngineLoop,
         reach: Reach,
         *,
-        sync: Sync,
+        flush: Flush,
         status: Callable[[], Status],
         emit: Emit,
     ) -> None:
         self._loop = loop
         self._reach = reach
-        self._sync = sync
+        self._flush = flush
         self._status = status
         self._watch = LinkWatch()
         self._known = KnownRuns(lambda run: emit(RunChanged(run)))
@@ -96,7 +96,7 @@ class Runs:
 
         order = Order(
             command=command,
-            sync=self._sync if sync else None,
+            flush=self._flush if sync else None,
             pending=lambda: self._status().pending,
             progress=progress,
             after=lambda: self._known.highest,
