@@ -14,6 +14,8 @@ import threading
 import time
 from typing import Callable, List
 
+from . import wire
+
 TOKEN_BYTES = 32
 _PATIENCE_S = 30.0  # for a token to arrive
 _PAUSE_S = 0.1
@@ -73,6 +75,30 @@ class Listener:
                     self._tokens.remove(token)
                     return True
         return False
+
+
+class Sender:
+    """Sends frames of a program on its own connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def __call__(self, meta: wire.Meta, data: bytes) -> None:
+        with self._lock:
+            self._connection.sendall(wire.encode(0, meta, data))
+
+
+def hanging_up(connection: socket.socket) -> Callable[[], None]:
+    """Ends a stream for who reads it, here and there."""
+
+    def hang_up() -> None:
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended
+
+    return hang_up
 
 
 def _read_exactly(connection: socket.socket, size: int) -> bytes:

@@ -31,7 +31,7 @@ from typing import (
 assert sys.platform != "win32"  # runs on the VM only
 
 from . import hashing, names, probe, wire
-from .listener import Listener
+from .listener import Listener, Sender, hanging_up
 from .ownership import Taken
 from .parts import Parts
 from .paths import STATE_DIR, UnsafePath
@@ -292,13 +292,13 @@ class Agent:
                     continue
                 if frame.meta.get("op") == "exec":
                     root = self.session.tree.root
-                    self._programs.run(frame.meta, root, reader, _Sender(connection))
+                    self._programs.run(frame.meta, root, reader, Sender(connection))
                     return
                 if frame.meta.get("op") in ("run", "attach"):
                     if self._is_stale(frame.meta):
-                        _Sender(connection)({"op": "stale"}, b"")
+                        Sender(connection)({"op": "stale"}, b"")
                         continue
-                    follow(self.session.runs, frame.meta, reader, _Sender(connection))
+                    follow(self.session.runs, frame.meta, reader, Sender(connection))
                     connection.shutdown(socket.SHUT_RDWR)  # wakes its other reader
                     return
                 if frame.meta.get("op") in ("watch", "reads"):
@@ -328,7 +328,7 @@ class Agent:
 
         root, later = self.session.tree.root, self.session.later
         if frame.meta["op"] == "watch":
-            send, hang_up = _Sender(connection), _hanging_up(connection)
+            send, hang_up = Sender(connection), hanging_up(connection)
             watch(frame.meta, root, reader, send, hang_up)
         else:
             reads = later.get("reads") or later.setdefault("reads", Reads(root))
@@ -344,30 +344,6 @@ class _Session(NamedTuple):
     unsynced: Unsynced
     runs: Runs
     later: Dict[str, Any]  # what came by `load`, once it is used
-
-
-class _Sender:
-    """Sends frames of a program on its own connection."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    def __call__(self, meta: wire.Meta, data: bytes) -> None:
-        with self._lock:
-            self._connection.sendall(wire.encode(0, meta, data))
-
-
-def _hanging_up(connection: socket.socket) -> Callable[[], None]:
-    """Ends a stream for who reads it, here and there."""
-
-    def hang_up() -> None:
-        try:
-            connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it has ended
-
-    return hang_up
 
 
 def _error(code: str, message: str) -> Dict[str, Any]:
