@@ -52,7 +52,8 @@ def watch(
 class _Rule:
     def __init__(self, order: Dict[str, Any], root: str) -> None:
         path = os.path.normpath(os.path.join(root, order["folder"]))
-        self.folder = Folder(path, float(order["every"]), Selection(order["select"]))
+        select, skip = Selection(order["select"]), Selection(order["skip"])
+        self.folder = Folder(path, float(order["every"]), select, skip)
         self.touched: Set[str] = set()
         self.needs_walk = True
         self.walked_at = 0.0

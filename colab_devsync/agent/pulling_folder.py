@@ -46,13 +46,20 @@ class Selection:
         ]
 
     def takes(self, above: bool, path: str, name: str, is_dir: bool) -> bool:
-        """`above`: whether the folder it is in is taken."""
+        """`above`: whether the folder it is in is taken. Without patterns, all is."""
+        return self._verdict(path, name, is_dir, above or not self._patterns)
+
+    def names(self, path: str, name: str, is_dir: bool) -> bool:
+        """Whether a pattern says so itself."""
+        return self._verdict(path, name, is_dir, False)
+
+    def _verdict(self, path: str, name: str, is_dir: bool, default: bool) -> bool:
         for verdict, only_dirs, whole, regex in self._patterns:
             if only_dirs and not is_dir:
                 continue
             if regex.fullmatch(path if whole else name):
                 return verdict
-        return above or not self._patterns
+        return default
 
 
 class Look(NamedTuple):
@@ -72,13 +79,16 @@ class _Pending(NamedTuple):
 
 
 class Folder:
-    """One thread's. `path` is absolute."""
+    """One thread's. `path` is absolute; `skipped` wins over `selection`."""
 
-    def __init__(self, path: str, every_s: float, selection: Selection) -> None:
+    def __init__(
+        self, path: str, every_s: float, selection: Selection, skipped: Selection
+    ) -> None:
         self.path = path
         self.every_s = every_s
         self.folders: Dict[str, bool] = {}  # below it ("" itself); taken as a whole?
         self._selection = selection
+        self._skipped = skipped
         self._real = path
         self._known: Dict[str, Version] = {}
         self._told: Dict[str, float] = {}  # when growing files were
@@ -154,9 +164,14 @@ class Folder:
     def takes(self, folder: str, name: str, is_dir: bool) -> bool:
         """Whether an entry of a known folder is meant."""
         path = folder + "/" + name if folder else name
-        return self._selection.takes(self.folders.get(folder, True), path, name, is_dir)
+        above = self.folders.get(folder, True)
+        return self._takes(above, path, name, is_dir)
 
     # --- inside -------------------------------------------------------------------
+
+    def _takes(self, above: bool, path: str, name: str, is_dir: bool) -> bool:
+        is_meant = self._selection.takes(above, path, name, is_dir)
+        return is_meant and not self._skipped.names(path, name, is_dir)
 
     def _walk(self, folder: str, prefix: str, taken: bool) -> None:
         self.folders[folder] = taken and bool(folder)
@@ -165,12 +180,12 @@ class Folder:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     below.append((prefix + entry.name, entry.name))
-                elif self._selection.takes(
+                elif self._takes(
                     self.folders[folder], prefix + entry.name, entry.name, False
                 ):
                     self._note(entry, prefix + entry.name)
         for path, name in below:
-            if name == STATE_DIR:
+            if name == STATE_DIR or self._skipped.names(path, name, True):
                 continue
             inside = self._selection.takes(self.folders[folder], path, name, True)
             try:
@@ -260,8 +275,15 @@ class Folder:
         if busy is not None and (version.dev, version.ino) in busy:
             self._pending[path] = _Pending(version, now)
             return False
-        if 0 <= time.time_ns() - version.mtime_ns < _YOUNG_NS:
+        age_ns = time.time_ns() - version.mtime_ns
+        if 0 <= age_ns < _YOUNG_NS:
             self.is_young = True
+            self._pending.setdefault(path, _Pending(version, now))
+            return False
+        known = self._known.get(path)
+        if not version.size and known is not None and 0 <= age_ns < _SETTLE_S * 1e9:
+            # To empty a large file takes the kernel a while, and who does that to
+            # write it anew has it open, as far as can be seen, only then.
             self._pending.setdefault(path, _Pending(version, now))
             return False
         if busy is not None:

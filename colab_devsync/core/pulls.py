@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from .gitignore import parse
 
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9¹²³]|conin\$|conout\$", re.I)
+
 PullState = Literal["offline", "watching", "waiting", "fetching", "failed"]
 
 
@@ -67,10 +69,10 @@ class PullResult:
     bytes: int
 
 
-def selection(include: Sequence[str]) -> list[list[object]]:
-    """`include` as the agent takes it: [negated, folders only, whole path, regex]."""
-    patterns = [one for one in map(parse, include) if one is not None]
-    return [[one.negated, one.dir_only, one.anchored, one.regex] for one in patterns]
+def selection(patterns: Sequence[str]) -> list[list[object]]:
+    """Patterns as the agent takes them: [negated, folders only, whole path, regex]."""
+    parsed = [one for one in map(parse, patterns) if one is not None]
+    return [[one.negated, one.dir_only, one.anchored, one.regex] for one in parsed]
 
 
 def not_mirrored(local: str, include: Sequence[str]) -> list[str]:
@@ -113,7 +115,14 @@ def is_plain(path: str, *, windows: bool) -> bool:
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in path:
         return False
-    return not (windows and any(char in path for char in '\\:*?"<>|'))
+    return not windows or not any(map(_means_else_on_windows, parts))
+
+
+def _means_else_on_windows(name: str) -> bool:
+    """`nul.pt` is a device there, and `a.` is `a`."""
+    if name[-1] in ". " or any(char < " " or char in '\\:*?"<>|' for char in name):
+        return True
+    return _DEVICE.fullmatch(name.split(".")[0].rstrip()) is not None
 
 
 def copy_name(path: str) -> str:

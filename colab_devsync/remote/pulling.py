@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..agent import wire
@@ -28,11 +28,13 @@ _GATHERED, _PAUSE_S = 128 << 10, 0.002
 
 @dataclass(frozen=True)
 class WatchOrder:
-    """A folder to be watched. `select`: see `core.pulls.selection`."""
+    """A folder to be watched, for what is in `select` and not in `skip`; see
+    `core.pulls.selection`."""
 
     folder: str
     every: float
     select: list[list[object]]
+    skip: list[list[object]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,12 @@ class WatchFeed:
     def begin(self, orders: Sequence[WatchOrder]) -> None:
         """LinkLost."""
         rules = [
-            {"folder": one.folder, "every": one.every, "select": one.select}
+            {
+                "folder": one.folder,
+                "every": one.every,
+                "select": one.select,
+                "skip": one.skip,
+            }
             for one in orders
         ]
         self._stream.write(wire.encode(0, {"op": "watch", "rules": rules}))

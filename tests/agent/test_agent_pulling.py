@@ -6,7 +6,8 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,12 @@ class Tcp:
 class Watched:
     """What is known of one folder after the last `look`."""
 
-    def __init__(self, stream: Stream, include: list[str]) -> None:
+    def __init__(
+        self, stream: Stream, include: Sequence[str], exclude: Sequence[str]
+    ) -> None:
         self.feed = WatchFeed(stream)
-        self.feed.begin([WatchOrder("out", 1.0, selection(include))])
+        order = WatchOrder("out", 1.0, selection(include), selection(exclude))
+        self.feed.begin([order])
         self.files: dict[str, Remote] = {}
         self.last: Look | None = None
         self.number = 0
@@ -62,16 +66,16 @@ class Watched:
         self.number += 1
         self.feed.order(self.number)
         while (news := self.feed.next()) != self.number:
-            self._take(news)
+            self.take(news)
         return self.files
 
     def until(self, path: str) -> Remote:
         """Told by itself."""
         while path not in self.files:
-            self._take(self.feed.next())
+            self.take(self.feed.next())
         return self.files[path]
 
-    def _take(self, news: Look | int) -> None:
+    def take(self, news: Look | int) -> None:
         assert isinstance(news, Look)
         self.last = news
         self.files.update(news.files)
@@ -80,10 +84,12 @@ class Watched:
 
 
 @contextmanager
-def watching(agent: Driven, *include: str) -> Iterator[Watched]:
+def watching(
+    agent: Driven, *include: str, exclude: Sequence[str] = ()
+) -> Iterator[Watched]:
     stream = Tcp(agent)
     try:
-        yield Watched(stream, list(include))
+        yield Watched(stream, include, exclude)
     finally:
         stream.close()
 
@@ -164,12 +170,42 @@ def test_what_is_written_is_not_told_but_what_is_appended_is(
         assert not watched.until("slow.pt").grows
 
 
+def test_a_file_that_is_emptied_may_be_about_to_be_written(
+    agent: Driven, out: Path
+) -> None:
+    (out / "last.pt").write_bytes(b"good")
+    with watching(agent) as watched:
+        watched.look()
+        os.truncate(out / "last.pt", 0)  # as open(…, "wb") does before it returns
+        emptied = (out / "last.pt").stat().st_mtime
+        told = watched.look()["last.pt"]
+        assert told.version.size == 4 or time.time() - emptied >= 1
+        while watched.files["last.pt"].version.size:
+            watched.take(watched.feed.next())
+
+
 def test_patterns_choose(agent: Driven, out: Path) -> None:
     for name in ("a.pt", "b.txt", "keep/c.txt", "keep/no.tmp", "top/a/d.ckpt"):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(b"x")
     with watching(agent, "*.pt", "keep/", "!*.tmp", "/top/*/d.ckpt") as watched:
         assert set(watched.look()) == {"a.pt", "keep/c.txt", "top/a/d.ckpt"}
+
+
+def test_what_is_excluded_is_not_told(agent: Driven, out: Path) -> None:
+    for name in ("a.pt", "tmp_a.pt", "old/b.pt", "deep/old/c.pt", "deep/d.pt", "e"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(b"x")
+    exclude = ("old/", "tmp_*", "!tmp_keep*")
+    with watching(agent, "*.pt", exclude=exclude) as watched:
+        assert set(watched.look()) == {"a.pt", "deep/d.pt"}
+        (out / "old" / "new.pt").write_bytes(b"x")
+        (out / "tmp_new.pt").write_bytes(b"x")
+        (out / "tmp_keep.pt").write_bytes(b"x")
+        watched.until("tmp_keep.pt")
+        assert set(watched.look()) == {"a.pt", "deep/d.pt", "tmp_keep.pt"}
+    with watching(agent, exclude=exclude) as watched:
+        assert set(watched.look()) == {"a.pt", "deep/d.pt", "e", "tmp_keep.pt"}
 
 
 def test_a_folder_comes_goes_and_comes_again(agent: Driven, root: Path) -> None:

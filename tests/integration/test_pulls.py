@@ -306,6 +306,8 @@ def test_a_session_that_pulls_is_in_use(pulling: Pulling) -> None:
     assert not pulling.project.session.is_in_use
     pulling.pull()
     pulling.until(lambda: pulling.project.session.is_in_use, "it is needed")
+    ended = pulling.project.session.disconnect().result(30)
+    assert [one.state for one in ended.pulls] == ["offline"]
 
 
 @pytest.mark.openssh

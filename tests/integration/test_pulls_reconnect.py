@@ -116,6 +116,22 @@ def test_a_new_session_goes_on_where_the_last_one_was(
     assert pulling.files() == {"a.pt"}
 
 
+def test_a_part_that_nobody_goes_on_with_leaves(
+    pulling: Pulling, proxy: ChaosProxy
+) -> None:
+    pulling.project.configure(port=proxy.port, more=rule(more="keep = 1"))
+    pulling.put("old.pt", noise(HUGE), mtime_ns=10**18)
+    proxy.shape(bandwidth=4_000_000)
+    pulling.project.connect()
+    pulling.until(lambda: _coming(pulling).waiting_bytes < HUGE, "it comes")
+    pulling.project.close()
+    assert len(pulling.parts()) == 1
+    proxy.shape()
+    pulling.put("new.pt", b"new", mtime_ns=10**18 + 1)
+    pulling.pull()
+    assert pulling.files() == {"new.pt"}
+
+
 def _coming(pulling: Pulling) -> PullInfo:
     infos = pulling.project.session.status().pulls
     return infos[0] if infos and infos[0].waiting else _NOTHING

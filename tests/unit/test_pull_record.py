@@ -49,3 +49,18 @@ def test_parts_are_forgotten_when_the_file_is_whole(tmp_path: Path) -> None:
     assert record.part("ck", "a") == ("1:2:3:4", "0-10")
     record.keep([pulled(tmp_path, "a", 1)])
     assert record.part("ck", "a") is None
+
+
+def test_names_of_any_bytes(tmp_path: Path) -> None:
+    path = b"caf\xe9.pt".decode("utf-8", "surrogateescape")
+    version = Version(1, 2, 3, 4)
+    one = Pulled("ck", path, f"/out/{path}", version, "ab", tmp_path / path, None)
+    record = Record(tmp_path)
+    record.keep_part("ck", path, "1:2:3:4", "[]")
+    assert record.part("ck", path) == ("1:2:3:4", "[]")
+    assert record.parts("ck") == [path]
+    record.keep([one])
+    assert record.parts("ck") == []
+    record.close()
+    again = Record(tmp_path).pulled("ck")[path]
+    assert (again.path, again.remote, again.local) == (path, one.remote, one.local)

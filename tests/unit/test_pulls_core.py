@@ -51,6 +51,17 @@ def test_what_would_be_dropped_at_once_is_not_fetched() -> None:
         ("/a", False, False),
         ("a//b", False, False),
         ("a\\b", True, False),
+        ("a/nul.pt", True, False),
+        ("Aux/a.pt", True, False),
+        ("LPT¹", True, False),
+        ("a.", True, False),
+        ("a /b", True, False),
+        ("a\nb", True, False),
+        ("nul.pt", False, True),
+        ("a.\n", False, True),
+        ("null.pt", True, True),
+        ("com10.a", True, True),
+        (".hidden", True, True),
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(

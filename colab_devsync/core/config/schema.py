@@ -204,6 +204,15 @@ class PullConfig:
             format=formats.PATTERN,
         ),
     ] = ()
+    exclude: Annotated[
+        tuple[str, ...],
+        Key(
+            "Which of them are not fetched, in gitignore syntax. Wins over `include`; "
+            "what is below an excluded folder is not looked at.",
+            '["tmp_*", "debug/"]',
+            format=formats.PATTERN,
+        ),
+    ] = ()
     every: Annotated[
         float, Key("Seconds between looks at the VM.", "10", minimum=1, maximum=86_400)
     ] = 10.0

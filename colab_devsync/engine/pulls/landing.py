@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from .record import Pulled, stat_of
 
 _COPIES = 20
 _IS_WINDOWS = os.name == "nt"
+_WEEK_S = 7 * 86400.0
 _RESERVE = 16 << 20  # bytes of the disk that are left to others
 
 
@@ -67,6 +69,9 @@ class Landing:
     def part(self, path: str, version: str) -> Path:
         """Where it is gathered; the folder is made. OSError."""
         self._parts.mkdir(parents=True, exist_ok=True)
+        return self._part(path, version)
+
+    def _part(self, path: str, version: str) -> Path:
         text = f"{path}\0{version}".encode("utf-8", "surrogateescape")
         return self._parts / f"{hashlib.sha256(text).hexdigest()[:24]}.part"
 
@@ -89,10 +94,18 @@ class Landing:
         return 0
 
     def sweep(self, used: set[Path]) -> None:
-        """Deletes parts that nobody will go on with."""
+        """Deletes parts that nobody will go on with: unknown ones, and those of a week
+        ago, whose VM is gone."""
+        oldest = time.time() - _WEEK_S
         with contextlib.suppress(OSError):
-            for part in set(self._parts.glob("*.part")) - used:
-                part.unlink()
+            for part in self._parts.glob("*.part"):
+                if part not in used or part.stat().st_mtime < oldest:
+                    part.unlink()
+
+    def forget(self, path: str, version: str) -> None:
+        """Deletes a part, if it is there and can be deleted."""
+        with contextlib.suppress(OSError):
+            self._part(path, version).unlink()
 
     def tidy(self) -> None:
         """Takes the folder of parts away if it is empty."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 from ...core.config import Config
@@ -49,7 +50,10 @@ class Pulls:
     def snapshot(self) -> tuple[PullInfo, ...]:
         """How each rule stands. At once."""
         worker = self._worker
-        return worker.snapshot if worker is not None else ()
+        told = worker.snapshot if worker is not None else ()
+        if self._reach.uplink is not None:
+            return told
+        return tuple(replace(one, state="offline") for one in told)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -118,8 +122,8 @@ class Pulls:
             events, worker.events = worker.events, []
         for event in events:
             self._emit(event)
-        if worker.snapshot != self._told:
-            self._told = worker.snapshot
+        if (told := self.snapshot) != self._told:
+            self._told = told
             self._emit(PullsChanged(self._told))
 
     def _follow_reach(self) -> None:

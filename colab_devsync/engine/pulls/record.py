@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...core.pulls import Version
 from ..ledger import Ledger, Statement
@@ -111,7 +111,7 @@ class Record:
         files = list(files)
         self._write(
             (_KEEP, [_row(one) for one in files]),
-            (_DROP_PART, [(one.rule, one.path) for one in files]),
+            (_DROP_PART, [(one.rule, _stored(one.path)) for one in files]),
         )
 
     def dropped(self, one: Pulled) -> Pulled:
@@ -129,16 +129,16 @@ class Record:
                 return None
             row = self._db.execute(
                 "select version, ranges from parts where rule = ? and path = ?",
-                (rule, path),
+                (rule, _stored(path)),
             ).fetchone()
         return (row[0], row[1]) if row else None
 
     def keep_part(self, rule: str, path: str, version: str, ranges: str) -> None:
         """What a power cut takes back of it, the file's hash will tell."""
-        self._write((_KEEP_PART, [(rule, path, version, ranges)]))
+        self._write((_KEEP_PART, [(rule, _stored(path), version, ranges)]))
 
     def drop_part(self, rule: str, path: str) -> None:
-        self._write((_DROP_PART, [(rule, path)]))
+        self._write((_DROP_PART, [(rule, _stored(path))]))
 
     def parts(self, rule: str) -> list[str]:
         """The paths of which something is here."""
@@ -146,7 +146,7 @@ class Record:
             if self._is_closed:
                 return []
             rows = self._db.execute("select path from parts where rule = ?", (rule,))
-            return [path for (path,) in rows]
+            return [_read(path) for (path,) in rows]
 
     def _write(self, *statements: Statement) -> None:
         with self._lock:
@@ -170,21 +170,37 @@ def stat_of(path: Path) -> LocalStat | None:
     return LocalStat(now.st_size, now.st_mtime_ns, now.st_ino & _MASK)
 
 
-def _row(one: Pulled) -> tuple[str | int | None, ...]:
+def _stored(text: str) -> str | bytes:
+    """SQLite's texts are Unicode; a name of other bytes is kept as those."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+    return text
+
+
+def _read(stored: object) -> str:
+    if isinstance(stored, bytes):
+        return stored.decode("utf-8", "surrogateescape")
+    return str(stored)
+
+
+def _row(one: Pulled) -> tuple[str | bytes | int | None, ...]:
     here = one.stat or (None, None, None)
-    local = None if one.local is None else str(one.local)
-    return (one.rule, one.path, one.remote, *one.version, one.hash, local, *here)
+    local = None if one.local is None else _stored(str(one.local))
+    path, remote = _stored(one.path), _stored(one.remote)
+    return (one.rule, path, remote, *one.version, one.hash, local, *here)
 
 
-def _pulled(row: tuple[str | int | None, ...]) -> Pulled:
+def _pulled(row: tuple[Any, ...]) -> Pulled:
     rule, path, remote, *numbers, content_hash, local, size, mtime_ns, ino = row
     return Pulled(
         rule=str(rule),
-        path=str(path),
-        remote=str(remote),
+        path=_read(path),
+        remote=_read(remote),
         version=Version(*(int(number or 0) for number in numbers)),
         hash=str(content_hash),
-        local=None if local is None else Path(str(local)),
+        local=None if local is None else Path(_read(local)),
         stat=None
         if local is None
         else LocalStat(int(size or 0), int(mtime_ns or 0), int(ino or 0)),

@@ -89,7 +89,9 @@ class Rule:
             self._clock_off = ahead
         for path in look.gone:
             self.there.pop(path, None)
+            self._drop_part(path)
         self.there.update(look.files)
+        self._drop_parts()
         for path in [*look.gone, *look.files]:
             self.failed.pop(path, None)
 
@@ -192,11 +194,30 @@ class Rule:
             remote = self.there.get(other)
             is_newer = remote is not None and remote.version.mtime_ns > mine
             held = self.record.part(self.name, other)
-            if other != path and other not in self.busy and not is_newer and held:
-                self.record.drop_part(self.name, other)
-                self.landing.part(other, held[0]).unlink(missing_ok=True)
-                freed = True
+            if other != path and not is_newer and held:
+                freed = self._drop_part(other) or freed
         return freed
+
+    def _drop_parts(self) -> None:
+        """Those of files that are there and that nobody will ask for again."""
+        begun = [path for path in self._parts() if path in self.there]
+        if not begun:
+            return
+        fetch = set(self.to_fetch())
+        for path in begun:
+            if path not in fetch:
+                self._drop_part(path)
+
+    def _drop_part(self, path: str) -> bool:
+        """What is here of it, unless it is on its way; whether there was any."""
+        held = None if path in self.busy else self.record.part(self.name, path)
+        if held is None:
+            return False
+        self.record.drop_part(self.name, path)
+        self.landing.forget(path, held[0])
+        if not self.busy:
+            self.landing.tidy()
+        return True
 
     def forget_solved(self) -> None:
         """Conflicts of which somebody took one of the two files away."""

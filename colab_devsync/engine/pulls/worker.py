@@ -163,7 +163,10 @@ class Worker:
             feed.begin(
                 [
                     WatchOrder(
-                        one.place, one.config.every, selection(one.config.include)
+                        one.place,
+                        one.config.every,
+                        selection(one.config.include),
+                        selection(one.config.exclude),
                     )
                     for one in rules
                 ]
