@@ -18,7 +18,7 @@ from ...core.failures import Failure, PathMapping, failures_of
 from ...core.runs import RunInfo, RunStream
 from ...core.tracebacks import Traceback, TracebackParser
 from ..access import Access
-from ..loop import EngineLoop
+from ..loop import EngineLoop, Timer
 from .attachment import OnRunOutput
 from .runs import Runs
 
@@ -47,7 +47,7 @@ class Failures:
         self._roots: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._watches: dict[str, _Watch] = {}
-        self._is_due = False
+        self._due: Timer | None = None
         self.shown: tuple[Failure, ...] = ()
         """What was told last; any thread."""
 
@@ -142,18 +142,21 @@ class Failures:
         return look
 
     def _tell_soon(self) -> None:
-        """At most a few times a second, however much fails."""
-        if not self._is_due:
-            self._is_due = True
-            self._loop.after(_TELL_EVERY_S if self.shown else 0.0, self._come_due)
+        """At most a few times a second, however much fails; never in the middle of
+        a chain that is being printed, whose first exception is no failure by itself."""
+        if self._due is None:
+            self._due = self._loop.after(_TELL_EVERY_S, self._tell_now)
 
-    def _come_due(self) -> None:
-        self._is_due = False
+    def _tell_now(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         self._tell()
 
     def _end(self, watch: _Watch) -> None:
+        """Nothing follows: no reason to wait any longer."""
         watch.end()
-        self._loop.post(self._tell_soon)
+        self._loop.post(self._tell_now)
 
 
 class _Watch:
