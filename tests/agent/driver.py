@@ -15,7 +15,7 @@ from colab_devsync.remote.bootstrap import Hello, start_agent
 from colab_devsync.remote.client import AgentClient
 from tests.support.local_shell import LocalShell, LocalStream
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 START = '__import__(PACKAGE + ".serve"'
 
 

@@ -16,7 +16,7 @@ from colab_devsync.errors import AgentCrashed, AgentError, DevsyncError, LinkLos
 from colab_devsync.remote.client import AgentClient, Reply
 from colab_devsync.remote.liveness import SILENCE_S, Liveness, silence_limit_s
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class SocketStream:

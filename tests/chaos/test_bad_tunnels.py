@@ -104,6 +104,7 @@ def test_saves_pass_a_large_upload_on_a_slow_link(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     project.save("large.bin", random.Random(SEED).randbytes(8 * 10**6))
     delays: list[float] = []
+    began = time.monotonic()
     while not project.log.mirrored("large.bin"):
         count = len(project.log.mirrored("a.py"))
         project.save("a.py", f"# {count}\n")
@@ -112,10 +113,12 @@ def test_saves_pass_a_large_upload_on_a_slow_link(
             "a save passes the upload",
         )
         delays.append(project.log.mirrored("a.py")[-1].ms)
+    took_ms = (time.monotonic() - began) * 1000
     project.assert_same()
     states = {e.status.link for e in project.log.events if hasattr(e, "status")}
     assert states <= {"online"}
     print(f"saves of {sorted(map(round, delays))} ms")
-    assert statistics.median(delays) < 3000  # the upload alone takes 8 s
+    # The upload alone takes 8 s, and all the longer where nothing is fast.
+    assert statistics.median(delays) < took_ms / 3
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 100 * 1024  # KiB

@@ -36,7 +36,7 @@ keep = 0
 """
 NAMES = st.sampled_from(["a.pt", "b.pt", "deep/c.pt"])
 SIZES = st.sampled_from([0, 10, 5_000, 300_000, 1_500_000])
-WAIT_S = 40.0
+WAIT_S = 60.0
 
 
 class Pulled(RuleBasedStateMachine):

@@ -29,7 +29,7 @@ from tests.chaos.local_link import LocalLink
 from tests.support.files import remove_tree
 
 CONFIG = ".colabremote.toml"
-WAIT_S = 30.0
+WAIT_S = 60.0
 _ROUNDS = 12
 _IN_THE_WAY = re.compile(
     r"(?P<folder>[^:]*): a folder with files of its own stands there"

@@ -46,7 +46,7 @@ class Place:
         *arguments: str,
         cwd: Path | None = None,
         stdin: bytes = b"",
-        timeout_s: float = 30,
+        timeout_s: float = 90,
     ) -> subprocess.CompletedProcess[bytes]:
         """The command line, to its end."""
         return subprocess.run(

@@ -44,7 +44,7 @@ def only(data: bytes) -> dict[str, object]:
     return body
 
 
-def wait_until(true: Callable[[], bool], timeout_s: float = 10) -> None:
+def wait_until(true: Callable[[], bool], timeout_s: float = 60) -> None:
     """For what another process does to a file: there is no event for it."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()
@@ -198,9 +198,11 @@ def test_a_client_that_does_not_read_holds_the_program_back(
 ) -> None:
     count = remote.root / "count"
     script = (
-        "import sys\nfor n in range(10**9):\n"
+        "import os, sys\nfor n in range(10**9):\n"
         "    sys.stdout.write('x' * 65535 + '\\n')\n"
-        "    if n % 16 == 0: open('count', 'w').write(str(n))\n"
+        "    if n % 16 == 0:\n"
+        "        open('next', 'w').write(str(n))\n"
+        "        os.replace('next', 'count')\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "colab_devsync", "exec", sys.executable, "-c", script],
@@ -211,7 +213,7 @@ def test_a_client_that_does_not_read_holds_the_program_back(
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: count.exists() and count.read_text() != "")
+        wait_until(lambda: count.exists())
         last, pause = "", threading.Event()
         while count.read_text() != last:  # until it stands still
             last = count.read_text()

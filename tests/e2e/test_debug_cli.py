@@ -235,7 +235,7 @@ def test_tensorboard_from_terminal_and_editor_is_the_same(
     done = place.run("tensorboard", cwd=here)
     assert done.returncode == 0, done.stderr
     url = done.stdout.decode().strip()
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         assert answer.status == 200
     asked = place.run("tensorboard", "--json", "--no-browser", cwd=here)
     found = json.loads(asked.stdout)

@@ -15,6 +15,7 @@ from tests.e2e.projects import write_config
 from tests.support.ports import free_port
 from tests.support.remotes import Remote
 from tests.support.servers import Server
+from tests.support.streams import receive
 
 
 @pytest.fixture
@@ -38,9 +39,9 @@ def lines_of(place: Place, here: Path, *arguments: str) -> list[dict[str, Any]]:
 
 
 def ask(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), 15) as sock:
+    with socket.create_connection(("127.0.0.1", port), 60) as sock:
         sock.sendall(b"hello")
-        return sock.recv(10)
+        return receive(sock, 5)
 
 
 def test_it_returns_and_the_port_stays_open(
@@ -102,10 +103,10 @@ def test_the_daemon_lives_while_a_connection_is_open(
     with place.editor() as editor:  # the daemon stays until we are connected
         editor.initialize(here, options={"autoConnect": False})
         info = editor.job("forward", {"remotePort": echo.port})["result"]
-        sock = socket.create_connection(("127.0.0.1", info["localPort"]), 15)
+        sock = socket.create_connection(("127.0.0.1", info["localPort"]), 60)
     with sock:
         with pytest.raises(AssertionError):
             place.wait_daemon_gone(3)
         sock.sendall(b"still here")
-        assert sock.recv(20) == b"still here"
+        assert receive(sock, 10) == b"still here"
     place.wait_daemon_gone(30)

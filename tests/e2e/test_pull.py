@@ -98,7 +98,7 @@ def test_a_file_that_is_not_ours_stays_and_is_told(
     body = json.loads(place.run("--json", "pull", cwd=here).stdout)
     assert [one["path"] for one in body["problems"]] == ["results/a.pt"]
     (here / "results" / "a.pt").unlink()
-    wait_until(lambda: not problems(place, here), 20)
+    wait_until(lambda: not problems(place, here))
     assert json.loads(place.run("--json", "pull", cwd=here).stdout) == {
         "files": 0,
         "bytes": 0,

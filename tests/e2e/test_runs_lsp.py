@@ -51,15 +51,21 @@ def ended(editor: Editor, run_id: str, start: int = 0) -> dict[str, Any]:
     return body
 
 
-def output(editor: Editor, run_id: str, stream: str, start: int = 0) -> bytes:
-    """All of it, in order, each byte once."""
+def is_last(message: dict[str, Any]) -> bool:
+    return message["method"] == RUN and message["params"].get("attached") is False
+
+
+def output(
+    editor: Editor, run_id: str, stream: str, start: int = 0, offset: int = 0
+) -> bytes:
+    """All of it from `offset` on, in order, each byte once."""
     data = b""
     for message in editor.said[start:]:
         params = message.get("params") or {}
         if message["method"] != OUTPUT or params["run"] != run_id:
             continue
         if params["stream"] == stream:
-            assert params["offset"] == len(data)
+            assert params["offset"] == offset + len(data)
             data += params["text"].encode("utf-8", "surrogateescape")
     return data
 
@@ -88,9 +94,8 @@ def test_a_run_answers_at_once_and_its_output_follows(
     }
     assert output(editor, run_id, "stdout") == ALL_BYTES
     assert output(editor, run_id, "stderr") == ALL_BYTES[::-1]
-    methods = [one["method"] for one in editor.said]
-    last_output = len(methods) - 1 - methods[::-1].index(OUTPUT)
-    assert editor.said[last_output + 1 :][0]["params"] == last  # nothing after the end
+    told = [one for one in editor.said if one["method"] == OUTPUT or is_last(one)]
+    assert told[-1]["params"] == last  # nothing after the end
     running = editor.wait_for(RUN, lambda p: p["state"] == "running")
     assert running["run"] == run_id
 
@@ -155,9 +160,8 @@ def test_output_goes_to_who_listens_and_states_to_all(
         params = {"folder": str(here), "run": run_id}
         found = other.request("colabDevsync/attach", params)
         assert (found["run"], found["state"]) == (run_id, "running")
-        other.wait_for(OUTPUT)
         pid = f"{started['pid']}\n".encode()
-        assert output(other, run_id, "stdout") == pid
+        other.wait_for(OUTPUT, lambda _: output(other, run_id, "stdout") == pid)
         assert other.request("colabDevsync/detach", params)["detached"] is True
         assert other.request("colabDevsync/detach", params)["detached"] is False
 
@@ -168,15 +172,13 @@ def test_output_goes_to_who_listens_and_states_to_all(
         told = other.wait_for(RUN, lambda p: p["state"] == "exited", start=heard)
         assert (told["run"], told["exitCode"]) == (run_id, 42)
         assert "attached" not in told
-        assert len(outputs(other)) == 1
+        assert output(other, run_id, "stdout") == pid
 
         heard = len(other.said)
         offsets = {"stdout": len(pid)}
         other.request("colabDevsync/attach", {**params, "offsets": offsets})
         assert ended(other, run_id, heard)["exitCode"] == 42
-        (late,) = [one for one in other.said[heard:] if one["method"] == OUTPUT]
-        assert late["params"]["text"] == "bye\n"
-        assert late["params"]["offset"] == len(pid)
+        assert output(other, run_id, "stdout", heard, len(pid)) == b"bye\n"
 
 
 def test_a_run_outlives_its_editor(place: Place, here: Path, remote: Remote) -> None:

@@ -22,7 +22,7 @@ from tests.support.remotes import Remote
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX pty")
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 COMMAND = [sys.executable, "-m", "colab_devsync"]
 PROMPT = "ps1-"
 

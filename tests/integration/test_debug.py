@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -22,6 +23,7 @@ from tests.support.dap import DapClient, DapFailure
 from tests.support.project import CONFIG, Project
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
+from tests.support.run_output import RunOutput
 
 START_S = 50.0
 
@@ -430,15 +432,14 @@ def test_nobody_attaches_and_nothing_is_left(debugging: Debugging) -> None:
 
 def wait_gone(project: Project) -> None:
     pause = threading.Event()
-    for _ in range(500):
-        if not (left := of_this_vm(project)):
-            return
+    deadline = time.monotonic() + START_S
+    while left := of_this_vm(project):
+        assert time.monotonic() < deadline, left
         pause.wait(0.02)
-    raise AssertionError(left)
 
 
 def test_a_client_that_only_left_ends_nothing(debugging: Debugging) -> None:
-    target = debugging.start(file="train.py", args=["2"], wait_s=3)
+    target = debugging.start(file="train.py", args=["2"])
     client = debugging.client(target)
     client.attach({debugging.here("train.py"): [TOTAL]})
     client.wait_stop()
@@ -480,14 +481,9 @@ def looping(debugging: Debugging) -> RunInfo:
     session = debugging.project.session
     starting = session.runs.start(RunSpec(file="loop.py"))
     run = starting.result(START_S)
-    ready = threading.Event()
-
-    def heard(stream: str, offset: int, data: bytes) -> None:
-        if b"ready" in data:
-            ready.set()
-
-    attachment = session.runs.attach(run.id, heard)
-    assert ready.wait(START_S)
+    output = RunOutput()
+    attachment = session.runs.attach(run.id, output)
+    output.wait_for(b"ready\n", START_S)
     attachment.close()
     return run
 

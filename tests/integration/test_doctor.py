@@ -79,8 +79,8 @@ def test_all_the_way(project: Project) -> None:
 def test_a_name_that_does_not_exist(project: Project, host: str) -> None:
     project.configure(host=host)
     with pytest.raises(ConnectFailed, match=f"cannot find the host {host}"):
-        project.session.connect().result(10)
-    project.session.disconnect().result(5)
+        project.session.connect().result(60)
+    project.session.disconnect().result(60)
     checks = walk(project)
     assert broken(checks).name == "name"
     assert names(checks) == ["terms", "key", "name"]

@@ -26,7 +26,7 @@ class Output:
             self.streams[stream] += data
             self._changed.notify_all()
 
-    def wait_for(self, text: bytes, timeout_s: float = 10) -> None:
+    def wait_for(self, text: bytes, timeout_s: float = 60) -> None:
         with self._changed:
             assert self._changed.wait_for(
                 lambda: text in self.streams["stdout"], timeout_s
@@ -151,7 +151,7 @@ def test_fifty_megabytes_come_through(project: Project) -> None:
 
     argv = sh("yes 0123456789 | head -c 50000000")
     process = project.session.exec(ExecSpec(argv), count).result(30)
-    assert process.exit_code.result(40) == 0
+    assert process.exit_code.result(150) == 0
     wanted = (b"0123456789\n" * 4_545_455)[:50_000_000]
     assert size == 50_000_000
     assert digest.digest() == hashlib.sha256(wanted).digest()

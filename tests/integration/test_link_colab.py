@@ -29,6 +29,7 @@ from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Login, Remote
 from tests.support.sshd import Sshd
+from tests.support.streams import receive
 
 MB = 1_000_000
 
@@ -91,8 +92,8 @@ def test_everything_works_over_the_one_connection(place: Place) -> None:
         count += len(data)
     feeding.join(30)
     assert count == 20 * MB
-    assert program.read(100).split() == [b"%d" % (20 * MB)]
-    assert connection.connect_tcp("127.0.0.1", place.sshd.port).read(4) == b"SSH-"
+    assert receive(program, 9) == b"%d\n" % (20 * MB)
+    assert receive(connection.connect_tcp("127.0.0.1", place.sshd.port), 4) == b"SSH-"
     counts = place.colab.tell()
     assert (counts["clients"], counts["pongs"]) == (1, 1)
     connection.close()
@@ -123,7 +124,7 @@ def test_a_key_of_ones_own(place: Place, tmp_path: Path, kind: str) -> None:
     command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     connection = place.connect(identity_file=str(path))
-    assert connection.exec("echo in").read(10) == b"in\n"
+    assert receive(connection.exec("echo in"), 3) == b"in\n"
     assert not (place.remote.state / "colab_ed25519").exists()
 
 
@@ -141,7 +142,7 @@ def test_an_rsa_key_is_refused_before_anything_is_sent(
 
 def test_a_runtime_without_tls_on_loopback_only(place: Place) -> None:
     place.colab.add_session("train", url=f"http://127.0.0.1:{place.colab.port}")
-    assert place.connect().exec("echo in").read(10) == b"in\n"
+    assert receive(place.connect().exec("echo in"), 3) == b"in\n"
     place.colab.add_session("train", url="http://runtime.example.com")
     with pytest.raises(LinkError, match="without TLS"):
         place.connect()
@@ -160,7 +161,7 @@ def test_a_certificate_that_nobody_vouches_for(
 
 
 def test_without_a_name_the_only_session_is_taken(place: Place) -> None:
-    assert place.connect(session=None).exec("echo in").read(10) == b"in\n"
+    assert receive(place.connect(session=None).exec("echo in"), 3) == b"in\n"
     place.colab.add_session("other")
     with pytest.raises(VmAbsent, match=r"2 Colab sessions: train \(T4\), other") as e:
         place.connect(session=None)
@@ -183,7 +184,7 @@ def test_no_session_at_all(place: Place) -> None:
 
 def test_a_session_may_be_named_by_its_endpoint(place: Place) -> None:
     place.colab.add_session("other")
-    assert place.connect(session="m-s-train").exec("echo in").read(10) == b"in\n"
+    assert receive(place.connect(session="m-s-train").exec("echo in"), 3) == b"in\n"
 
 
 def test_a_list_that_is_being_written(place: Place) -> None:
@@ -215,7 +216,7 @@ def test_a_token_near_its_end_is_renewed_first(
     place.colab.tell(tokens=["fresh-token"])
     place.colab.add_session("train", expires_in=200)
     use_cli(place, monkeypatch, "fresh-token")
-    assert place.connect().exec("echo in").read(10) == b"in\n"
+    assert receive(place.connect().exec("echo in"), 3) == b"in\n"
     (call,) = place.colab.calls()
     assert call == ["--config", str(place.colab.sessions), "sessions"]
     assert place.colab.tell()["requests"] == 1
@@ -226,7 +227,7 @@ def test_a_token_that_ended_early_is_renewed_once(
 ) -> None:
     place.colab.tell(tokens=["fresh-token"])
     use_cli(place, monkeypatch, "fresh-token")
-    assert place.connect().exec("echo in").read(10) == b"in\n"
+    assert receive(place.connect().exec("echo in"), 3) == b"in\n"
     assert place.colab.tell()["requests"] == 2
 
 
@@ -265,7 +266,7 @@ def test_a_failed_renewal_does_not_matter_while_the_token_is_good(
 ) -> None:
     place.colab.add_session("train", **known)
     use_cli(place, monkeypatch, fails="no network")
-    assert place.connect().exec("echo in").read(10) == b"in\n"
+    assert receive(place.connect().exec("echo in"), 3) == b"in\n"
 
 
 def test_a_runtime_that_is_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +309,7 @@ def test_one_connection_at_a_time(place: Place) -> None:
     first.close()
     while place.colab.tell()["busy"]:
         threading.Event().wait(0.01)
-    assert place.connect().exec("echo in").read(10) == b"in\n"
+    assert receive(place.connect().exec("echo in"), 3) == b"in\n"
 
 
 def test_an_sshd_that_is_down(place: Place) -> None:

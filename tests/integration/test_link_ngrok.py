@@ -21,6 +21,7 @@ from colab_devsync.errors import (
 )
 from colab_devsync.link.base import Connection
 from tests.support.remotes import Remote
+from tests.support.streams import receive
 
 pytestmark = pytest.mark.openssh
 
@@ -106,7 +107,7 @@ def test_the_marked_endpoint_is_found(remote: Remote, api: Api) -> None:
         [endpoint(1, "devsync:other"), endpoint(1, None), endpoint(1, "")],
         [endpoint(1, "devsync:test", "https"), endpoint(port, "devsync:test")],
     ]
-    assert connect(remote).exec("echo in").read(10) == b"in\n"
+    assert receive(connect(remote).exec("echo in"), 3) == b"in\n"
     assert len(api.headers) == 2
     for sent in api.headers:
         assert sent["Ngrok-Version"] == "2"

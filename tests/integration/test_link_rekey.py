@@ -15,6 +15,7 @@ from colab_devsync.link.ssh import Endpoint, SshConnection
 from colab_devsync.link.transport import ClientTransport
 from colab_devsync.link.wire import dial
 from tests.support.remotes import Remote
+from tests.support.streams import receive
 
 MB = 1_000_000
 
@@ -27,8 +28,8 @@ class EagerPacketizer(QuickPacketizer):
 
 def eager_connection(remote: Remote) -> tuple[SshConnection, ClientTransport]:
     login = remote.login
-    transport = ClientTransport(dial(login.host, login.port, 5), EagerPacketizer)
-    deadline = time.monotonic() + 10
+    transport = ClientTransport(dial(login.host, login.port, 30), EagerPacketizer)
+    deadline = time.monotonic() + 30
     transport.handshake(deadline)
     with identities(str(login.identity_file), Path.home()) as (identity,):
         assert transport.authenticate(login.user, identity.key, deadline)
@@ -73,12 +74,12 @@ def test_uploads_during_many_key_exchanges(remote: Remote) -> None:
     def upload(number: int) -> bytes:
         program = connection.exec(f"head -c {3 * MB} | wc -c")
         program.write(bytes(3 * MB))
-        answer = program.read(100)
+        answer = receive(program, 8)
         program.close()
-        return answer.strip()
+        return answer
 
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(upload, range(12))) == {b"3000000"}
+        assert set(pool.map(upload, range(12))) == {b"3000000\n"}
     assert first_key != transport.H, "no key exchange took place"
     connection.close()
 
@@ -92,4 +93,4 @@ def test_1300_mb_and_closing_channels_on_one_connection(remote: Remote) -> None:
         stream = connection.exec(f"head -c {size} /dev/zero")
         assert isinstance(stream, SshChannel)
         assert count(stream) == size
-    assert connection.exec("echo alive").read(10) == b"alive\n"
+    assert receive(connection.exec("echo alive"), 6) == b"alive\n"

@@ -30,6 +30,7 @@ from tests.support.ports import free_port
 from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Login, Remote
 from tests.support.sshd import Sshd
+from tests.support.streams import receive
 
 
 def keygen(path: Path, passphrase: str = "", kind: str = "ed25519") -> Path:
@@ -60,7 +61,7 @@ def test_an_accepted_host_key_is_pinned(remote: Remote) -> None:
 
     for _ in range(2):
         connection = remote.connect(host_key=None, ask=yes)
-        assert connection.exec("echo in").read(10) == b"in\n"
+        assert receive(connection.exec("echo in"), 3) == b"in\n"
     assert len(asked) == 1
 
 
@@ -144,7 +145,7 @@ def test_other_kinds_of_keys(
     with (sshd.folder / "authorized_keys").open("ab") as file:
         file.write(key.with_suffix(".pub").read_bytes())
     connection = remote_of(sshd, tmp_path).connect(identity_file=str(key))
-    assert connection.exec("echo in").read(10) == b"in\n"
+    assert receive(connection.exec("echo in"), 3) == b"in\n"
     connection.close()
 
 
@@ -162,7 +163,7 @@ def test_without_a_configured_key_the_usual_files_are_tried(
         remote.connect(identity_file=None)
     (folder / "id_rsa").write_bytes(remote.login.identity_file.read_bytes())
     connection = remote.connect(identity_file=None)
-    assert connection.exec("echo in").read(10) == b"in\n"
+    assert receive(connection.exec("echo in"), 3) == b"in\n"
 
 
 def test_too_many_wrong_keys(
@@ -196,7 +197,7 @@ def test_keys_of_ssh_agent_are_tried(
         command = ["ssh-add", "-q", str(remote.login.identity_file)]
         subprocess.run(command, check=True)
         connection = remote.connect(identity_file=None)
-        assert connection.exec("echo in").read(10) == b"in\n"
+        assert receive(connection.exec("echo in"), 3) == b"in\n"
     finally:
         agent.terminate()
         agent.communicate()
@@ -261,7 +262,7 @@ def test_forwarding_switched_off(
     with pytest.raises(ForwardRefused) as caught:
         connection.connect_tcp("127.0.0.1", sshd.port)
     assert "AllowTcpForwarding" in caught.value.hint
-    assert connection.exec("echo in").read(10) == b"in\n"
+    assert receive(connection.exec("echo in"), 3) == b"in\n"
     connection.close()
 
 

@@ -61,7 +61,7 @@ def test_a_silent_link_is_noticed_and_healed(
 ) -> None:
     proxy.freeze()
     online.save("a.py", "into the void\n")
-    online.wait_was("lost", 30)
+    online.wait_was("lost")
     proxy.reset_all()
     proxy.unfreeze()
     online.wait_link("online")
@@ -131,7 +131,7 @@ def test_many_drops_during_an_initial_mirror(
             lambda: project.session.status().link != "online" or future.done(),
             "the next drop",
         )
-    result = future.result(40)
+    result = future.result(90)
     assert result.conflicts == 0
     project.assert_same()
     again = project.sync()
@@ -152,7 +152,7 @@ def test_large_files_resume_where_they_were(online: Project, proxy: ChaosProxy) 
     assert missing < size
     before = proxy.counts().up
     proxy.refuse(False)
-    future.result(40)
+    future.result(90)
     online.assert_same()
     assert proxy.counts().up - before < missing * 1.05 + 200_000
 
@@ -199,7 +199,7 @@ def test_a_frozen_link_does_not_hold_up_the_end(
     online.wait(lambda: online.session.status().pending, "saves on their way")
     started = time.monotonic()
     online.close()
-    assert time.monotonic() - started < 20  # and not never
+    assert time.monotonic() - started < 60  # and not never
 
 
 def test_a_sync_through_a_drop_ends_well(online: Project, proxy: ChaosProxy) -> None:

@@ -14,7 +14,7 @@ from tests.support.processes import wait_childless
 from tests.support.project import Project
 from tests.support.proxy import ChaosProxy
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 PROMPT = "ps1-"
 SHELL_ENV = {"SHELL": "/bin/bash", "TERM": "xterm"}
 

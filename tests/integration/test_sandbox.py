@@ -51,7 +51,7 @@ def sandbox(tmp_path: Path) -> Iterator[OpenSandbox]:
 
 
 def connect(link: Link) -> Connection:
-    return link.connect(never, 10)
+    return link.connect(never, 30)
 
 
 def output(connection: Connection, command: str) -> str:

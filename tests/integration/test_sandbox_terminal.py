@@ -21,6 +21,7 @@ from colab_devsync.link.channel import SshChannel
 from colab_devsync.link.sandbox.link import SandboxLink, SandboxSpec, ServerProcess
 from tests.support.processes import wait_until_gone
 from tests.support.remotes import never
+from tests.support.streams import receive
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="the sandbox needs Linux or macOS"
@@ -187,15 +188,15 @@ def test_what_stays_behind_does_not_hold_a_terminal_open(sandbox: Sandbox) -> No
 def test_signals_reach_the_program(tmp_path: Path) -> None:
     link = SandboxLink(SandboxSpec(tmp_path))
     try:
-        stream = link.connect(never, 10).exec(
+        stream = link.connect(never, 30).exec(
             "trap 'echo got it; exit 9' USR1; echo up; while :; do sleep 0.05; done"
         )
         assert isinstance(stream, SshChannel)
-        assert stream.read(100) == b"up\n"
+        assert receive(stream, 3) == b"up\n"
         for name in (b"NONSENSE", b"USR1"):
             stream.request(b"signal", struct.pack(">I", len(name)) + name)
-        assert stream.read(100) == b"got it\n"
-        assert stream.exit_status(10) == 9
+        assert receive(stream, 7) == b"got it\n"
+        assert stream.exit_status(30) == 9
     finally:
         link.close()
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.proxy import ChaosProxy
 from tests.support.sshd import Sshd
+from tests.support.streams import receive
 
 MB = 1_000_000
 MakeProxy = Callable[..., ChaosProxy]
@@ -38,7 +39,7 @@ class Server:
 
     def wait_ended(self, count: int) -> bool:
         with self.ended:
-            return self.ended.wait_for(lambda: len(self.received) >= count, 5)
+            return self.ended.wait_for(lambda: len(self.received) >= count, 60)
 
     def _accept(self) -> None:
         while True:
@@ -178,7 +179,7 @@ def test_freeze_is_silent_and_can_be_undone(
             sock.recv(1)
         proxy.unfreeze()
         sock.settimeout(30)
-        assert sock.recv(4) == b"late"
+        assert receive(sock, 4) == b"late"
 
 
 def test_new_connections_hang_while_frozen(echo: Server, make_proxy: MakeProxy) -> None:
@@ -265,5 +266,5 @@ def test_sshd_restarts_on_its_port(make_sshd: Callable[..., Sshd]) -> None:
         socket.create_connection(("127.0.0.1", port))
     sshd.start()
     with socket.create_connection(("127.0.0.1", port)) as sock:
-        assert sock.recv(4) == b"SSH-"
+        assert receive(sock, 4) == b"SSH-"
     assert sshd.port == port

@@ -20,6 +20,7 @@ from tests.agent.interpreters import interpreters
 from tests.e2e.place import Place
 from tests.support.remotes import never
 from tests.support.sshd import require_sshd
+from tests.support.streams import receive
 from tests.support.vm import Vm, connect_string, make_key
 
 
@@ -32,7 +33,7 @@ def connect(vm: Vm, text: str, state: Path, key: Path | None = None) -> Connecti
         cache_dir=state,
         name="test",
     )
-    return link.connect(never, 20)
+    return link.connect(never, 30)
 
 
 def shown(vm: Vm, *arguments: str, **env: str) -> str:
@@ -48,7 +49,7 @@ def test_the_shown_line_connects_with_its_pinned_host_key(
     assert "hk=SHA256:" in text
     connection = connect(vm, text, tmp_path)
     channel = connection.exec("echo in")
-    assert channel.read(3) == b"in\n"
+    assert receive(channel, 3) == b"in\n"
     connection.close()
     other = text.partition("hk=")[0] + "hk=SHA256:" + "A" * 43
     with pytest.raises(HostKeyChanged):

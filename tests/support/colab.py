@@ -216,7 +216,7 @@ class Colab:
 
     def bridge(self, peer: socket.socket, headers: dict[str, str]) -> None:
         try:
-            sshd = socket.create_connection(("127.0.0.1", self.settings["sshd"]), 5)
+            sshd = socket.create_connection(("127.0.0.1", self.settings["sshd"]), 30)
         except OSError:
             peer.sendall(b"HTTP/1.1 502 No\r\nContent-Length: 4\r\n\r\nsshd")
             return

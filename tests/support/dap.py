@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-TIMEOUT_S = 30.0  # debugpy's own start on a loaded machine
+TIMEOUT_S = 60.0  # debugpy's own start on a loaded machine
 Body = dict[str, Any]
 
 # Which capability of the adapter allows a request; others are always there.

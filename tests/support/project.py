@@ -1,7 +1,8 @@
 """A project folder, its session, and the folder on the "VM" it is mirrored to.
 
 Everything is waited for by events: `EventLog.wait` looks again whenever the session
-told something, and fails after a bounded time.
+told something (and now and then: files and threads tell nothing), and fails after a
+bounded time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from colab_devsync.engine.session import Session
 from tests.support.remotes import Remote
 from tests.support.run_output import end_runs
 
-WAIT_S = 30.0
+WAIT_S = 60.0
+_LOOK_S = 0.2
 CONFIG = ".colabremote.toml"
 
 T = TypeVar("T")
@@ -52,19 +54,17 @@ class EventLog:
             self._changed.notify_all()
 
     def wait(self, look: Callable[[], T], what: str, timeout_s: float = WAIT_S) -> T:
-        """The first true answer of `look`, asked now and after every event."""
+        """The first true answer of `look`: asked now, after every event, and now and
+        then, because what it looks at may be done after the last event."""
         deadline = time.monotonic() + timeout_s
         seen = 0
         while not (found := look()):
+            assert time.monotonic() < deadline, f"waited in vain: {what}\n{self.tail()}"
             with self._changed:
-                left = deadline - time.monotonic()
-                if not self._changed.wait_for(
-                    lambda seen=seen: len(self.events) > seen, left
-                ):
-                    break
+                self._changed.wait_for(
+                    lambda seen=seen: len(self.events) != seen, _LOOK_S
+                )
                 seen = len(self.events)
-        found = found or look()
-        assert found, f"waited in vain: {what}\n{self.tail()}"
         return found
 
     def mirrored(self, path: str | None = None) -> list[Mirrored]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from colab_devsync.core.runs import RunStream
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def until(look: Callable[[], object], what: str) -> None:

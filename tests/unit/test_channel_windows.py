@@ -42,7 +42,7 @@ class Wire:
 
     def wait_sent(self, count: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.sent() >= count, 10)
+            assert self.changed.wait_for(lambda: self.sent() >= count, 30)
         assert self.sent() == count
 
 

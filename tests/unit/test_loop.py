@@ -76,7 +76,7 @@ def test_submitted_work_that_fails_tells_its_caller(loop: Loop) -> None:
 def test_cancelled_work_does_not_run(loop: Loop) -> None:
     gate = threading.Event()
     seen: list[int] = []
-    loop.post(lambda: gate.wait(5))
+    loop.post(lambda: gate.wait(30))
     future = loop.submit(lambda future: seen.append(1))
     assert future.cancel()
     gate.set()

@@ -43,7 +43,7 @@ def keyed(packetizer: Packetizer) -> Packetizer:
 def wire() -> Iterator[tuple[socket.socket, socket.socket]]:
     here, there = socket.socketpair()
     for one in (here, there):
-        one.settimeout(10)
+        one.settimeout(30)
     with here, there:
         yield here, there
 

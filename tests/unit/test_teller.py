@@ -51,7 +51,7 @@ class World:
         with self.told:
             assert self.told.wait_for(
                 lambda: bool(self.events) and self.events[-1] == StatusChanged(status),
-                5,
+                30,
             ), self.events
 
 

@@ -166,7 +166,7 @@ def checkpoint(project: Open) -> None:
     window.open_view()
     expect(window.row("epoch-1.pt")).to_be_visible()
     pulled = project.here / "checkpoints" / "epoch-1.pt"
-    assert pulled.read_bytes() == b"weights" * 1000
+    wait_until(holds(pulled, "weights" * 1000), "it is whole")
     window.row("VM").locator(".monaco-tl-twistie").click()
     expect(window.row("GPU")).to_be_visible()
     window.status.hover()
