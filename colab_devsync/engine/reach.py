@@ -128,8 +128,10 @@ class Reach:
         self._waiting.append(then)
 
     def use_endpoint(self, endpoint: str | None) -> None:
-        """From now on the VM is where the pasted connect string says."""
+        """From now on the VM is where the pasted connect string says. ConfigError: it
+        says nothing, and all stays as it was."""
         if endpoint is not None and endpoint != self._endpoint:
+            self._read(endpoint)
             self.go_offline()
             self._endpoint, self.config = endpoint, None
 
@@ -150,10 +152,13 @@ class Reach:
 
     def read_config(self) -> Config:
         """ConfigError."""
+        return self._read(self._endpoint)
+
+    def _read(self, endpoint: str | None) -> Config:
         config = load_project(self._root, self._profile)
-        if self._endpoint is None:
+        if endpoint is None:
             return config
-        link = apply_endpoint(config.link, self._endpoint)
+        link = apply_endpoint(config.link, endpoint)
         return replace(config, link=with_key_of(self._root, link))
 
     def _start(self, config: Config, store: Store) -> None:

@@ -53,6 +53,15 @@ def failure(project: Project, kind: type[DevsyncError]) -> DevsyncError:
 # --- configuration and link -------------------------------------------------------
 
 
+def test_a_connect_string_that_says_nothing_changes_nothing(project: Project) -> None:
+    project.connect()
+    cut = "devsync://root@localhost:10022?hk=SHA256:cut"
+    with pytest.raises(ConfigError, match="not complete"):
+        project.session.connect(cut).result(30)
+    assert project.session.status().link == "online"
+    assert project.session.connect().result(30).link == "online"
+
+
 def test_a_missing_configuration(project: Project) -> None:
     (project.root / CONFIG).unlink()
     error = failure(project, ConfigError)
