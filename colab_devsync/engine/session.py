@@ -33,6 +33,7 @@ from .programs.glance import Glance
 from .programs.process import ExecSpec, OnOutput, RemoteProcess, start_program
 from .programs.runs import Runs
 from .programs.tensorboard import Tensorboard
+from .pulls.on_disk import stand as pulls_on_disk
 from .pulls.pulls import Pulls
 from .pushes.pushes import Pushes
 from .pushes.restore import Restore
@@ -129,6 +130,13 @@ class Session:
     def status(self) -> Status:
         """At once, from any thread."""
         return self._teller.status
+
+    def standing(self) -> Status:
+        """The status, with what was pulled before the first link. Reads the disk."""
+        status = self._teller.status
+        if status.link == "online" or self.pulls.is_started:
+            return status
+        return replace(status, pulls=pulls_on_disk(self.root, self._profile))
 
     @property
     def is_in_use(self) -> bool:

@@ -70,7 +70,7 @@ async def disconnect(ls: DevsyncServer, args: Arguments) -> Answer:
 
 def status(ls: DevsyncServer, args: Arguments) -> Answer:
     project = ls.folders.project(args["folder"])
-    body = ls.folders.status(project, project.session.status())
+    body = ls.folders.status(project, project.session.standing())
     sessions = sessions_of(project.root, project.profile)
     return body if sessions is None else {**body, "sessions": sessions}
 

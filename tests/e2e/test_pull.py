@@ -43,6 +43,11 @@ def test_the_command_line_fetches_and_says_how_it_stands(
     wanted = {"name": "results", "here": 1, "waiting": 0, "waitingBytes": 0}
     assert wanted.items() <= {**pull}.items()
     assert pull["newest"] == "a.pt"
+    place.run("daemon", "stop", cwd=here)
+    status = json.loads(place.run("--json", "status", cwd=here).stdout)
+    known = {key: pull[key] for key in ("name", "local", "here", "newest", "newestAt")}
+    assert {"state": "offline", **known}.items() <= {**status["pulls"][0]}.items()
+    assert place.run("connect", cwd=here).returncode == 0
     text = place.run("status", cwd=here).stdout.decode()
     assert "newest: a.pt" in text
 

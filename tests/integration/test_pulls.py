@@ -284,6 +284,14 @@ def test_a_folder_here_that_is_a_file_is_named(pulling: Pulling) -> None:
         pulling.pull()
 
 
+def test_a_file_here_where_a_folder_is_needed_is_named(pulling: Pulling) -> None:
+    pulling.project.write("checkpoints/deep", "mine")
+    pulling.put("deep/a.pt", b"a")
+    with pytest.raises(NotPulled, match="a file stands here where the VM has a folder"):
+        pulling.pull()
+    assert pulling.read("deep") == b"mine"
+
+
 def test_unknown_rules_and_none(pulling: Pulling, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no pull rule 'other'"):
         pulling.project.session.pulls.pull("other").result(30)

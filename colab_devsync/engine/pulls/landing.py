@@ -147,7 +147,12 @@ class Landing:
 
     def _places(self, path: str) -> Iterator[Path]:
         target = self.target(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise NotHere(
+                "a file stands here where the VM has a folder; rename or delete it"
+            ) from None
         yield target
         copy = self.target(copy_name(path))
         yield copy

@@ -56,6 +56,11 @@ class Pulls:
         return tuple(replace(one, state="offline") for one in told)
 
     @property
+    def is_started(self) -> bool:
+        """There has been a link, so `snapshot` knows what is here."""
+        return self._worker is not None
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         worker = self._worker
         return worker.problems if worker is not None else ()

@@ -20,6 +20,7 @@ from ..ledger import Ledger, Statement
 
 __all__ = ["LocalStat", "Pulled", "Record", "Version", "by_age", "stat_of"]
 
+_NAME = "pulls.db"
 _SCHEMA = """
 create table if not exists pulled (
   rule text, path text, remote text not null,
@@ -71,7 +72,7 @@ class Record:
         self._lock = threading.Lock()
         self._is_closed = False
         self._db = sqlite3.connect(
-            folder / "pulls.db",
+            folder / _NAME,
             isolation_level=None,
             check_same_thread=False,
             timeout=30,
@@ -80,6 +81,11 @@ class Record:
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(_SCHEMA)
         self._ledger = Ledger(self._db)
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether there is one."""
+        return (folder / _NAME).exists()
 
     def close(self) -> None:
         """From now on nothing is noted; what that misses is found out again."""
