@@ -84,14 +84,13 @@ class Keepers:
         once that runs, or why it does not. TooSlow, OSError."""
         with self._lock:
             waiting, self._ready = self._ready, None
-        self.prepare_soon()
         packed = json.dumps(spec).encode()
-        if waiting is not None and _told(waiting, lock_path, packed):
-            return _answer(waiting)
-        fresh = self._spawn()
-        if not _told(fresh, lock_path, packed):
-            raise TooSlow("the run's keeper ended before it was told what to start")
-        return _answer(fresh)
+        if waiting is None or not _told(waiting, lock_path, packed):
+            waiting = self._spawn()
+            if not _told(waiting, lock_path, packed):
+                raise TooSlow("the run's keeper ended before it was told what to start")
+        self.prepare_soon()
+        return _answer(waiting)
 
     def _spawn(self) -> _Waiting:
         name = "%s%d-%d" % (_SPARE, os.getpid(), next(self._serial))

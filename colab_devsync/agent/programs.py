@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Set
 
 assert sys.platform != "win32"  # runs on the VM only
 
-from . import probe, shell, terminal, wire
+from . import kernel, shell, terminal, wire
 from .credit import Credit
 from .pumps import Input, Link, Output, Send
 from .terminal import Terminal
@@ -82,7 +82,7 @@ class _Started(NamedTuple):
 
 def _start(request: wire.Meta, cwd: str) -> _Started:
     wanted: Dict[str, str] = request.get("env") or {}
-    env = dict(probe.environment(), **wanted)
+    env = dict(kernel.environment(), **wanted)
     tty: Optional[Dict[str, Any]] = request.get("tty")
     if tty is not None:
         env.update(terminal.variables(str(tty.get("term") or ""), env))

@@ -14,11 +14,11 @@ import shutil
 import signal
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 assert sys.platform != "win32"  # runs on the VM only
 
-from . import keeper, probe, wire
+from . import keeper, kernel, wire
 from .hooks import Hooks
 from .keepers import Keepers, TooSlow, is_locked
 from .refusal import in_words
@@ -98,6 +98,7 @@ class Runs:
         self._keepers = Keepers(state)
         self._keepers.prepare_soon()
         self._hooks = Hooks(state)
+        self._nonces: Dict[Tuple[str, int, int], str] = {}  # by version of their specs
 
     # --- questions ----------------------------------------------------------------
 
@@ -112,7 +113,18 @@ class Runs:
 
     def has(self, nonce: str) -> bool:
         """Whether a run was started, or is being started, by this nonce."""
-        return any(run.read("spec.json").get("nonce") == nonce for run in self.all())
+        return any(self._nonce(run) == nonce for run in self.all())
+
+    def _nonce(self, run: Run) -> str:
+        """Of its spec, which is read once: a start looks at all of them."""
+        try:
+            about = os.stat(run.path("spec.json"))
+        except OSError:
+            return ""
+        version = (run.id, about.st_ino, about.st_mtime_ns)
+        if version not in self._nonces:
+            self._nonces[version] = str(run.read("spec.json").get("nonce") or "")
+        return self._nonces[version]
 
     def all(self) -> List[Run]:
         """By number, the oldest first."""
@@ -209,7 +221,7 @@ class Runs:
     def _find(self, nonce: str) -> Optional[Run]:
         """The run an earlier agent, or an earlier request, started by this nonce."""
         for run in reversed(self.all()):
-            if run.read("spec.json").get("nonce") != nonce:
+            if self._nonce(run) != nonce:
                 continue
             _wait(lambda run=run: _is_settled(run), _START_S)
             if "pid" in run.read("spec.json"):
@@ -219,7 +231,7 @@ class Runs:
 
     def _start(self, spec: wire.Meta, request: wire.Meta) -> Run:
         run = self._make_folder(spec["name"], int(request.get("after") or 0))
-        env: Dict[str, str] = probe.environment()
+        env: Dict[str, str] = kernel.environment()
         env.update(spec["env"], PYTHONUNBUFFERED="1")
         if request.get("hook"):
             self._hooks.add(env, run.folder)
