@@ -43,7 +43,7 @@ _STEPS_OF_ERROR = {
 def on_the_vm(session: Session) -> Iterator[Check]:
     """From the host key on; connects."""
     try:
-        status = session.connect().result(CONNECT_TIMEOUT_S)
+        status = session.connect(is_patient=False).result(CONNECT_TIMEOUT_S)
     except DevsyncError as error:
         yield failed(_step(error), error)
         return

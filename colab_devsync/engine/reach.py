@@ -64,6 +64,7 @@ class Reach:
         self._link: Link | None = None
         self._connector: Connector | None = None
         self._waiting: list[OnLink] = []
+        self._hasty: list[OnLink] = []
         self._active = time.monotonic()
         self._was_online = False
         self._session_id = uuid.uuid4().hex
@@ -106,8 +107,10 @@ class Reach:
 
     # --- going online -------------------------------------------------------------
 
-    def when_online(self, then: OnLink) -> None:
-        """Runs `then` once the link is up, or with the reason why it is not."""
+    def when_online(self, then: OnLink, *, is_patient: bool = True) -> None:
+        """Runs `then` once the link is up, or with the reason why it is not. Who is
+        patient waits for a link that was lost; others hear how the next attempt ends.
+        """
         self.note_activity()
         try:
             if self.config is not None:  # it may have been edited meanwhile
@@ -125,7 +128,7 @@ class Reach:
                 self.state = "blocked"
             then(exc)
             return
-        self._waiting.append(then)
+        (self._waiting if is_patient else self._hasty).append(then)
 
     def use_endpoint(self, endpoint: str | None) -> None:
         """From now on the VM is where the pasted connect string says. ConfigError: it
@@ -204,10 +207,18 @@ class Reach:
             self.state = "blocked"
         if is_final or not self._was_online:
             self._answer(error)  # a link that was lost is waited for; a new one is not
+        else:
+            self._answer_hasty(error)
 
     def _answer(self, error: DevsyncError | None) -> None:
+        self._answer_hasty(error)
         waiting, self._waiting = self._waiting, []
         for then in waiting:
+            then(error)
+
+    def _answer_hasty(self, error: DevsyncError | None) -> None:
+        hasty, self._hasty = self._hasty, []
+        for then in hasty:
             then(error)
 
     def _arrive(self, uplink: Uplink) -> None:

@@ -91,8 +91,11 @@ class Session:
 
     # --- the public face ----------------------------------------------------------
 
-    def connect(self, endpoint: str | None = None) -> Future[Status]:
-        """Goes online and starts mirroring; done once the link is up (not synced).
+    def connect(
+        self, endpoint: str | None = None, *, is_patient: bool = True
+    ) -> Future[Status]:
+        """Goes online and starts mirroring; done once the link is up (not synced). A
+        link that was lost is waited for, unless one is not `is_patient`.
         Idempotent. ConfigError, LinkError, AgentError; transient failures are tried
         again in the background all the same."""
 
@@ -104,7 +107,7 @@ class Session:
                     future.set_result(self._compose())
 
             self._reach.use_endpoint(endpoint)
-            self._reach.when_online(then)
+            self._reach.when_online(then, is_patient=is_patient)
 
         return self._loop.submit(work)
 

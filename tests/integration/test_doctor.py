@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from colab_devsync.daemon import doctor_vm
 from colab_devsync.daemon.check import Check
 from colab_devsync.daemon.doctor import examine
 from colab_devsync.errors import ConnectFailed
+from tests.support.behind import Behind
 from tests.support.colab import FakeColab
 from tests.support.project import Project
 from tests.support.relay import Relay
@@ -181,6 +183,22 @@ def test_a_relay_without_a_vm(project: Project, tmp_path: Path) -> None:
         found = broken(walk(project))
         assert found.name == "relay reach"
         assert "the VM has no part in it" in found.hint
+
+
+def test_a_vm_that_went_away_is_named_without_waiting_for_it(tmp_path: Path) -> None:
+    with closing(Behind(tmp_path / "behind")) as behind:
+        behind.open_tunnel()
+        project = Project(behind.remote, tmp_path / "project")
+        project.configure(provider="relay", relay=behind.relay.login, host=None)
+        project.answer = lambda question: "yes"
+        project.connect()
+        assert behind.tunnel is not None
+        behind.tunnel.kill()
+        project.wait(lambda: project.session.status().link == "lost", "it is noticed")
+        found = broken(walk(project))
+        assert found.name == "vm"
+        assert "no VM is connected" in found.message
+        project.close()
 
 
 def test_a_command_that_does_not_exist(project: Project) -> None:

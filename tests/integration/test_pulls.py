@@ -316,6 +316,8 @@ def test_a_session_that_pulls_is_in_use(pulling: Pulling) -> None:
     pulling.until(lambda: pulling.project.session.is_in_use, "it is needed")
     ended = pulling.project.session.disconnect().result(30)
     assert [one.state for one in ended.pulls] == ["offline"]
+    again = pulling.project.session.connect().result(30)
+    assert [one.state for one in again.pulls] in (["watching"], ["waiting"])
 
 
 @pytest.mark.openssh

@@ -51,9 +51,13 @@ class Pulls:
         """How each rule stands. At once."""
         worker = self._worker
         told = worker.snapshot if worker is not None else ()
-        if self._reach.uplink is not None:
-            return told
-        return tuple(replace(one, state="offline") for one in told)
+        # The worker learns a little later how the link is.
+        if self._reach.uplink is None:
+            return tuple(replace(one, state="offline") for one in told)
+        return tuple(
+            replace(one, state="watching") if one.state == "offline" else one
+            for one in told
+        )
 
     @property
     def is_started(self) -> bool:
