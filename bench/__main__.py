@@ -51,6 +51,7 @@ ROWS = (
     Row("pull-resumed", pulls.resumed, at=(50,)),
     Row("pull-tail", pulls.tail, at=(0,)),
     Row("pull-ready", pulls.ready, at=(0, 50)),
+    Row("pull-many", pulls.many, at=(0, 50)),
     Row("pull-save", pulls.save_during, at=(50, 150)),
     Row("push", pushes.speed),
     Row("push-resumed", pushes.resumed, at=(50,)),

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..competitors import run
 from ..lsp_client import LspClient
 from ..processes import memory_mb
 from ..report import Result, median
-from ..trees import source_bytes
+from ..trees import flat_tree, source_bytes
 from ..world import Project, World
 from . import Effort
 from .daemon_costs import daemon_pid
@@ -23,6 +24,8 @@ OURS, SCP = "colab-devsync", "scp"
 FILE, HUGE, LOG = 1_000_000_000, 4_000_000_000, 500_000_000  # bytes
 HOME = 40e6  # bytes/s: a line whose queue is not all memory, which a cut empties
 TAIL = 1_000_000
+MANY, TINY = 10_000, 300  # files, and bytes of each
+MANY_S = 10.0  # on a machine that others use, too
 CAPS = (2e6, 10e6)  # bytes/s
 WAIT_S = 900
 WARM_UP_S = 2.0  # until the flow control has found the link's pace
@@ -113,6 +116,28 @@ def ready(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
             times.append(1000 * (_wait_pulled(client, name, mark) - began))
     row = "checkpoint of 100 kB complete → here"
     yield Result(row, OURS, rtt_ms, median(times), "ms", limit=2000.0 + 2 * rtt_ms)
+
+
+def many(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
+    """Tiny files, complete at once: until all are here, and on disk."""
+    count = round(MANY * effort.scale)
+    row = f"pull of {count:,} files of {TINY} bytes"
+    world.rtt(rtt_ms)
+    with _pulling(world) as (client, project):
+        staged, folder = project.remote / "staged", project.remote / "checkpoints"
+        flat_tree(staged, count, TINY)
+        run(["sync", "--file-system", str(staged)])
+        began = time.perf_counter()
+        staged.rename(folder / "many")
+        client.command("devsync.pull", {"folder": str(project.root)}, WAIT_S)
+        seconds = time.perf_counter() - began
+        limit = max(1.0, MANY_S * effort.scale)
+        yield Result(row, OURS, rtt_ms, seconds, "s", limit=limit)
+        here = project.root / "checkpoints" / "many"
+        run(["diff", "-r", str(folder / "many"), str(here)])
+        if effort.others and shutil.which("rsync"):
+            shutil.rmtree(here)
+            yield Result(row, "rsync -az", rtt_ms, _rsync_s(world, folder, here), "s")
 
 
 def save_during(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
@@ -214,6 +239,15 @@ def _scp_s(world: World, size: int) -> float:
     seconds = time.perf_counter() - began
     shutil.rmtree(target.root)
     return seconds
+
+
+def _rsync_s(world: World, folder: Path, here: Path) -> float:
+    """Connecting included; it does not wait for the disk."""
+    target = replace(world.target(), root=folder)
+    began = time.perf_counter()
+    command = ["rsync", "-az", "-e", target.shell(), target.place(here.name)]
+    run([*command, str(here.parent)])
+    return time.perf_counter() - began
 
 
 def _saves(

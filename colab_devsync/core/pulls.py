@@ -85,7 +85,17 @@ def not_mirrored(local: str, include: Sequence[str]) -> list[str]:
 
 def newest_first(files: Mapping[str, Version]) -> list[str]:
     """Paths by age; of equal age by name, so that the order is stable."""
-    return sorted(files, key=lambda path: (-files[path].mtime_ns, path))
+    ordered = sorted(files)
+    ordered.sort(key=lambda path: files[path].mtime_ns, reverse=True)
+    return ordered
+
+
+def newest_of(files: Mapping[str, Version]) -> str | None:
+    """The first of `newest_first`."""
+    if not files:
+        return None
+    latest = max(one.mtime_ns for one in files.values())
+    return min(path for path, one in files.items() if one.mtime_ns == latest)
 
 
 def wanted(
@@ -99,10 +109,11 @@ def wanted(
     `settled`: versions that came already, be they still here or not. `here`: what is
     here. With `keep`, what would not be among the newest that many is not fetched.
     """
-    chosen = newest_first({**here, **there})
-    if keep:
-        chosen = chosen[:keep]
-    return [p for p in chosen if p in there and settled.get(p) != there[p]]
+    missing = {p: one for p, one in there.items() if settled.get(p) != one}
+    if not keep or not missing:
+        return newest_first(missing)
+    chosen = newest_first({**here, **there})[:keep]
+    return [path for path in chosen if path in missing]
 
 
 def surplus(here: Mapping[str, Version], keep: int) -> list[str]:

@@ -73,7 +73,7 @@ def test_a_file_is_left_alone_while_it_is_written(pulling: Pulling) -> None:
             assert pulling.info().writing == 1
     whole = (pulling.there / "slow.pt").read_bytes()
     pulling.wait("slow.pt", whole)
-    assert pulling.pulled() == ["slow.pt"]
+    pulling.until(lambda: pulling.pulled() == ["slow.pt"], "it is told, once")
 
 
 def test_a_log_comes_while_it_is_written(pulling: Pulling) -> None:

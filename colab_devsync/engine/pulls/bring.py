@@ -22,6 +22,7 @@ from .landing import Landed, NoRoom, NotHere, hash_of
 from .record import Pulled
 from .rule import Rule
 from .small import Batch, Came, Small
+from .together import land_together
 
 _log = logging.getLogger(__name__)
 
@@ -53,18 +54,7 @@ class Bring:
 
     def _batch_came(self, rule: Rule, batch: Batch, came: list[Came] | None) -> None:
         """On a lane's thread."""
-        landed: list[Landed] = []
-        others: list[tuple[str, Version, Outcome]] = []
-        for one in came or ():
-            path, version = one.file.path, one.file.version
-            outcome = one.outcome
-            if outcome.content:
-                try:
-                    landed.append(_land_small(rule, one))
-                    continue
-                except (NotHere, OSError) as exc:
-                    outcome = Outcome.refused(exc, version.size)
-            others.append((path, version, outcome))
+        landed, others = land_together(rule, came or ())
         self._keep(rule, landed)
         self._loop.post(lambda: self._batch_ended(rule, batch, landed, others))
 
@@ -73,13 +63,13 @@ class Bring:
         rule: Rule,
         batch: Batch,
         landed: list[Landed],
-        others: list[tuple[str, Version, Outcome]],
+        others: list[Came],
     ) -> None:
-        for one in batch.files:
-            if rule.busy.get(one.path) is batch:
-                del rule.busy[one.path]
-        for path, version, outcome in others:
-            self._note(rule, path, version, outcome)
+        for small in batch.files:
+            if rule.busy.get(small.path) is batch:
+                del rule.busy[small.path]
+        for one in others:
+            self._note(rule, one.file.path, one.file.version, one.outcome)
         self._on_end(rule, landed)
 
     # --- large ones ---------------------------------------------------------------
@@ -329,24 +319,6 @@ def _gathered(rule: Rule, path: str, key: str, part: Path, size: int) -> Ranges:
         return []
     ranges: Ranges = [(low, min(high, size)) for low, high in json.loads(noted[1])]
     return [(low, high) for low, high in ranges if low < high]
-
-
-def _land_small(rule: Rule, one: Came) -> Landed:
-    """NotHere, OSError."""
-    path, version = one.file.path, one.file.version
-    known = rule.pulled.get(path)
-    content = one.outcome.content
-    if known is not None and known.hash == content and known.is_here:
-        assert known.local is not None
-        return rule.landing.adopt(path, version, content, known.local)
-    part = rule.landing.part(path, "small")
-    try:
-        with open(part, "wb") as stream:
-            stream.write(one.content)
-        return rule.landing.land(part, path, version, content, known)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _copy(source: Path, part: Path) -> None:

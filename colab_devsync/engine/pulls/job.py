@@ -50,14 +50,11 @@ class PullJob:
             return lambda: None
         if not self.is_seen or not all(rule.is_known for rule in rules):
             return None
-        waiting = [(rule, path) for rule in rules for path in rule.to_fetch()]
-        problems = [
-            rule.failed[path].problem
-            for rule, path in waiting
-            if path in rule.failed and path not in rule.busy
-        ]
-        if len(problems) < len(waiting):
+        if any(_is_coming(rule) for rule in rules):
             return None
+        problems = [
+            rule.failed[path].problem for rule in rules for path in rule.to_fetch()
+        ]
         problems += [rule.refusal for rule in rules if rule.refusal is not None]
         if problems:
             error = _not_pulled([f"{one.path}: {one.message}" for one in problems])
@@ -86,6 +83,13 @@ class PullJob:
                 bytes_total=came.bytes + left,
             )
         )
+
+
+def _is_coming(rule: Rule) -> bool:
+    """Whether anything that is wanted has neither come nor failed."""
+    fetch = rule.to_fetch()
+    failed = sum(path in fetch and path not in rule.busy for path in rule.failed)
+    return failed < len(fetch)
 
 
 def _came(rules: Sequence[Rule]) -> PullResult:

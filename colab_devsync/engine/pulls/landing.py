@@ -68,7 +68,7 @@ class Landing:
 
     def part(self, path: str, version: str) -> Path:
         """Where it is gathered; the folder is made. OSError."""
-        self._parts.mkdir(parents=True, exist_ok=True)
+        _make_folder(self._parts)
         return self._part(path, version)
 
     def _part(self, path: str, version: str) -> Path:
@@ -125,9 +125,19 @@ class Landing:
         """Moves the finished part to its place: on disk, with the VM's time, at once.
         `content`: its hash; `known`: what was pulled to `path` before. To be followed
         by `sync`. NotHere, OSError."""
-        with open(part, "rb+") as stream:
-            os.fsync(stream.fileno())
+        sync_file(part)
         os.utime(part, ns=(version.mtime_ns, version.mtime_ns))
+        return self.name(part, path, version, content, known)
+
+    def name(
+        self,
+        part: Path,
+        path: str,
+        version: Version,
+        content: str,
+        known: Pulled | None,
+    ) -> Landed:
+        """`land` for a part that is on disk and has its time."""
         for place in self._places(path):
             if self._put(part, place, content, known):
                 return self._landed(path, version, content, place)
@@ -148,7 +158,7 @@ class Landing:
     def _places(self, path: str) -> Iterator[Path]:
         target = self.target(path)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
         except (FileExistsError, NotADirectoryError):
             raise NotHere(
                 "a file stands here where the VM has a folder; rename or delete it"
@@ -212,6 +222,12 @@ class Landing:
         return True
 
 
+def sync_file(path: Path) -> None:
+    """What is in it is on disk. OSError."""
+    with open(path, "rb+", buffering=0) as stream:
+        os.fsync(stream.fileno())
+
+
 def hash_of(path: Path) -> str:
     """SHA-256, hex; "" if it cannot be read."""
     digest = hashlib.sha256()
@@ -262,6 +278,12 @@ def _move_if_free(part: Path, place: Path) -> bool:
         return True
     part.unlink()
     return True
+
+
+def _make_folder(folder: Path) -> None:
+    """Nearly always it is there."""
+    if not os.path.isdir(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

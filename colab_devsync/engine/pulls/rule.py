@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +21,13 @@ from ...core.pulls import (
     Version,
     newest_first,
     surplus,
-    wanted,
 )
 from ...remote.pulling import Look
 from .incoming import Incoming
 from .landing import Landed, Landing
-from .record import Pulled, Record, by_age
+from .record import Pulled, Record
 from .small import Batch
+from .standing import Standing
 
 RETRY_S = 30.0  # before what failed is tried again
 _ROOM_S = 2.0  # the same, if it was for want of room and there is room now
@@ -67,6 +67,7 @@ class Rule:
         self.writing = 0
         self.links: tuple[str, ...] = ()
         self.came = PullResult(0, 0)  # since somebody asked last
+        self._stood: Standing | None = None  # while nothing has changed
         self._clock_off = 0.0  # seconds the VM's clock is ahead of ours
         self.sweep()
 
@@ -91,13 +92,14 @@ class Rule:
             self.there.pop(path, None)
             self._drop_part(path)
         self.there.update(look.files)
+        self._stood = None
         self._drop_parts()
         for path in [*look.gone, *look.files]:
             self.failed.pop(path, None)
 
     def forget_vm(self) -> None:
         """Another link: it will tell anew what there is."""
-        self.is_known = False
+        self.is_known, self._stood = False, None
         self.there = {}
         self.writing = 0
 
@@ -105,7 +107,13 @@ class Rule:
         """What somebody deleted here is not here."""
         for one in list(self.pulled.values()):
             if one.local is not None and not one.local.exists():
-                self.pulled[one.path] = self.record.dropped(one)
+                self._note(self.record.dropped(one))
+
+    def _note(self, one: Pulled) -> None:
+        stood = self._stood
+        if stood is not None and not stood.goes_along(self.there, self.pulled, one):
+            self._stood = None
+        self.pulled[one.path] = one
 
     def here(self) -> dict[str, Version]:
         return {
@@ -114,25 +122,24 @@ class Rule:
             if one.local is not None
         }
 
-    def to_fetch(self) -> list[str]:
-        """What is wanted and not here, the newest first; busy ones too."""
-        there = {path: one.version for path, one in self.there.items()}
-        here = self.here()
-        settled = here if self.is_again else self._ever()
-        return wanted(there, settled, here, self.config.keep)
+    def to_fetch(self) -> dict[str, int]:
+        """What is wanted and not here, the newest first, with the sizes; busy ones
+        too. Not to be changed."""
+        return self._standing().fetch
 
-    def _ever(self) -> dict[str, Version]:
-        return {one.path: one.version for one in self.pulled.values()}
+    def _standing(self) -> Standing:
+        if self._stood is None or self._stood.is_again != self.is_again:
+            keep = self.config.keep
+            self._stood = Standing.of(self.there, self.pulled, keep, self.is_again)
+        return self._stood
 
-    def startable(self, order: Iterable[str]) -> list[str]:
+    def startable(self, order: Iterable[str]) -> Iterator[str]:
         """Those that nothing is done about yet."""
         now = time.monotonic()
         room = self._room_now(now)
-        return [
-            path
-            for path in order
-            if path not in self.busy and not self._is_resting(path, now, room)
-        ]
+        for path in order:
+            if path not in self.busy and not self._is_resting(path, now, room):
+                yield path
 
     def _room_now(self, now: float) -> int:
         """Free bytes here, if that may help what rests."""
@@ -153,7 +160,7 @@ class Rule:
         """They are here."""
         for landed in files:
             one = landed.pulled
-            self.pulled[one.path] = one
+            self._note(one)
             self.failed.pop(one.path, None)
             size = one.version.size
             self.came = PullResult(self.came.files + 1, self.came.bytes + size)
@@ -168,13 +175,14 @@ class Rule:
         held = self.there.get(path)
         if held is not None and held.version == version:
             del self.there[path]
+            self._stood = None
             self.is_outdated = True
 
     def _keep_newest(self) -> None:
         for path in surplus(self.here(), self.config.keep):
             one = self.pulled[path]
             self.landing.drop(one)  # what was changed here stays, and is not ours
-            self.pulled[path] = self.record.dropped(one)
+            self._note(self.record.dropped(one))
 
     def fail(self, path: str, version: Version, why: str, needs: int = 0) -> None:
         """`needs`: free bytes here that would help."""
@@ -203,7 +211,7 @@ class Rule:
         begun = [path for path in self._parts() if path in self.there]
         if not begun:
             return
-        fetch = set(self.to_fetch())
+        fetch = self.to_fetch()
         for path in begun:
             if path not in fetch:
                 self._drop_part(path)
@@ -273,32 +281,30 @@ class Rule:
         return Problem(self.config.local, text, "See `remote` in [[pull]].")
 
     def info(self, is_online: bool) -> PullInfo:
-        fetch = self.to_fetch()
-        left = sum(self._left(path) for path in fetch)
-        here = sorted(
-            (one for one in self.pulled.values() if one.local is not None), key=by_age
-        )
-        newest = here[0] if here else None
-        there_only = len(self.there.keys() - self.here().keys())
+        now = self._standing()
+        newest = self.pulled[now.newest] if now.newest is not None else None
         return PullInfo(
             name=self.name,
             remote=self.place,
             local=self.config.local,
-            state=self._shown_state(is_online, bool(fetch)),
-            here=len(here),
-            waiting=len(fetch),
-            waiting_bytes=left,
-            only_there=there_only,
+            state=self._shown_state(is_online, bool(now.fetch)),
+            here=now.here,
+            waiting=len(now.fetch),
+            waiting_bytes=self._left(now.fetch),
+            only_there=now.only_there,
             writing=self.writing,
             newest=newest.path if newest else None,
             newest_at=self._here_time(newest) if newest else None,
             message=self._shown_message(is_online),
         )
 
-    def _left(self, path: str) -> int:
-        size = self.there[path].version.size
-        busy = self.busy.get(path)
-        return max(0, size - busy.arrived) if isinstance(busy, Incoming) else size
+    def _left(self, fetch: dict[str, int]) -> int:
+        """Bytes of these files that are still to come."""
+        left = sum(fetch.values())
+        for path, one in self.busy.items():
+            if isinstance(one, Incoming) and path in fetch:
+                left -= min(one.arrived, fetch[path])
+        return left
 
     def _here_time(self, one: Pulled) -> float:
         return round(one.version.mtime_ns / 1e9 - self._clock_off, 1)

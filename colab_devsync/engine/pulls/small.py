@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ...core.pulls import Version
@@ -84,11 +84,12 @@ class Batch:
             self._unpaid = 0
 
 
-def batched(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
-    """The first of these files, in so many answers of a bearable size at most."""
+def batched(files: Iterable[tuple[str, int]], limit: int) -> list[list[str]]:
+    """The first of these files (path, size), in so many answers of a bearable size at
+    most."""
     made: list[list[str]] = []
     total = 0
-    for path, size in sizes.items():
+    for path, size in files:
         if not made or len(made[-1]) >= _FILES or total >= _BYTES:
             if len(made) >= limit:
                 break

@@ -286,19 +286,19 @@ class Worker:
         return sum(rule.promised for rule in self._rules.values())
 
     def _plan_rule(self, rule: Rule) -> None:
-        order = rule.to_fetch()
+        sizes = rule.to_fetch()
         _drop_outdated(rule)
-        large = [path for path in order if _size(rule, path) > SMALL]
+        large = [path for path, size in sizes.items() if size > SMALL]
         free = _LARGE - sum(not isinstance(one, Batch) for one in rule.busy.values())
-        startable = rule.startable(large)
+        startable = list(rule.startable(large))
         if not free and startable[:1] == large[:1]:
             free = 1
         for path in startable[: max(0, free)]:
             self._bring.large(rule, path)
         batches = len({id(one) for one in rule.busy.values() if isinstance(one, Batch)})
-        small = rule.startable(path for path in order if _size(rule, path) <= SMALL)
-        sizes = {path: _size(rule, path) for path in small}
-        for paths in batched(sizes, _BATCHES - batches):
+        small = (path for path, size in sizes.items() if size <= SMALL)
+        ready = ((path, sizes[path]) for path in rule.startable(small))
+        for paths in batched(ready, _BATCHES - batches):
             self._bring.batch(rule, paths)
 
     def _in_order(self) -> list[Item]:
@@ -355,10 +355,6 @@ class Worker:
         for job in self._jobs:
             job.report([rule for rule in rules if rule.name in job.names])
         self._on_change()
-
-
-def _size(rule: Rule, path: str) -> int:
-    return rule.there[path].version.size
 
 
 def _drop_outdated(rule: Rule) -> None:
