@@ -122,6 +122,17 @@ class _Forward(TcpStream):
     def close_write(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)
 
+    def is_open(self) -> bool:
+        if self._cut.is_over or self._socket.fileno() < 0:
+            return False
+        look = socket.MSG_PEEK | socket.MSG_DONTWAIT
+        try:
+            return bool(self._socket.recv(1, look))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def close(self) -> None:
         with contextlib.suppress(OSError):  # closed already, or by the other end
             self._socket.shutdown(socket.SHUT_RDWR)
