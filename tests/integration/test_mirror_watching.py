@@ -120,6 +120,29 @@ def test_what_git_does_inside_dot_git_is_not_sent(watched: Project) -> None:
     assert not (watched.vm / ".git").exists()
 
 
+@posix_only
+def test_a_folder_with_a_second_name_is_mirrored_under_its_own(
+    watched: Project,
+) -> None:
+    (watched.root / "link").symlink_to("pkg")
+    (watched.root / "again").symlink_to(".")
+    # The watch begins anew, and names what is in `pkg` by whichever it met last.
+    watched.session.disconnect().result(30)
+    watched.sync()
+    wait_until_watched(watched)
+    watched.write("pkg/b.py", "by another tool\n")
+    watched.write("pkg/new.py", "x\n")
+    watched.wait_arrived("pkg/b.py")
+    watched.wait_arrived("pkg/new.py")
+    watched.save("link/b.py", "by an editor that went through the link\n")
+    watched.wait_arrived("pkg/b.py")
+    (watched.root / "pkg/new.py").unlink()
+    watched.wait_gone("pkg/new.py")
+    watched.sync()
+    watched.assert_same()
+    assert watched.session.status().problems == ()
+
+
 # --- a watch that fails -----------------------------------------------------------
 
 

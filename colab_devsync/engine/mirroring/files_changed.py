@@ -29,8 +29,10 @@ def expand(
     root: Path, rules: IgnoreRules, store: Store, paths: Iterable[str]
 ) -> Iterator[Found]:
     """The files at and below `paths`, here or known on the VM. O(what is concerned)."""
-    for path in paths:
-        if path in ("", "."):
+    places: dict[str, str | None] = {}
+    for hint in paths:
+        path = _without_links(root, hint, places)
+        if path is None or path in ("", "."):
             continue
         name = tree.absolute(root, path)
         is_folder = os.path.isdir(name) and not os.path.islink(name)
@@ -43,6 +45,34 @@ def expand(
         if path in store.folders:
             prefix = path + "/"
             yield from [known for known in store.known if known.startswith(prefix)]
+
+
+def _without_links(root: Path, path: str, places: dict[str, str | None]) -> str | None:
+    """The name that the walk finds it under; None if it is not in the project. Editors
+    open files through linked folders, and of a folder with two names the watch tells
+    either. `places` has the folders that were asked for before."""
+    folder, slash, name = path.rpartition("/")
+    if not slash:
+        return path
+    if folder not in places:
+        places[folder] = _place(root, folder)
+    place = places[folder]
+    if place is None or place == ".":
+        return place and name
+    return f"{place}/{name}"
+
+
+def _place(root: Path, folder: str) -> str | None:
+    """`folder` itself, if no link is on the way there."""
+    parts = folder.split("/")
+    heads = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    if not any(os.path.islink(tree.absolute(root, head)) for head in heads):
+        return folder
+    real = Path(os.path.realpath(tree.absolute(root, folder)))
+    try:
+        return real.relative_to(os.path.realpath(root)).as_posix()
+    except ValueError:
+        return None
 
 
 def _inside(root: Path, rules: IgnoreRules, folder: str) -> Iterator[Found]:
