@@ -69,7 +69,7 @@ def status() -> None:
     """Show link, VM and mirror."""
     settings = current()
     with Talk(settings) as talk:
-        found = talk.in_project("status")
+        found = talk.status()
         output.result(settings, found, _describe(found))
 
 

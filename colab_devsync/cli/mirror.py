@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,6 +16,8 @@ from .progress import Bar
 from .settings import Settings, current, global_options
 from .talk import Talk
 
+_WARNINGS = 10  # as many are shown
+
 
 @click.command()
 @global_options(hidden=True)
@@ -23,7 +27,9 @@ def sync(check: bool) -> None:
     settings = current()
     with Bar(settings) as bar, Talk(settings, notified=bar.notified) as talk:
         done = talk.job("sync", check=check)
+        left_out = [p for p in talk.in_project("status")["problems"] if p["path"]]
     output.result(settings, done, _summary(done, check=check))
+    _warn(left_out)
     if done["conflicts"] and not check:
         raise Conflicts(
             f"{done['conflicts']} files changed on both sides and were left alone.",
@@ -37,7 +43,7 @@ def watch() -> None:
     """Stay in front and print what happens, until ctrl-C."""
     settings = current()
     events = _Events(settings)
-    with Talk(settings, notified=events.notified) as talk:
+    with Talk(settings, notified=events.notified, heard=True) as talk:
         talk.job("connect")
         forever: Future[None] = talk.client.closed
         talk.client.run_until(forever)
@@ -49,6 +55,7 @@ def conflicts() -> None:
     """List the files that changed on both sides."""
     settings = current()
     with Talk(settings) as talk:
+        talk.status()
         found = talk.in_project("conflicts")["conflicts"]
     if settings.json:
         for conflict in found:
@@ -76,15 +83,33 @@ def resolve(path: str | None, every: bool, keep: str) -> None:
     if (path is None) == (not every):
         raise click.UsageError("Name one PATH, or give --all.")
     with Talk(settings) as talk:
-        paths = [path] if path is not None else _all_paths(talk)
+        known = _all_paths(talk)
+        paths = known if path is None else [_meant(path, talk.folder, known)]
         for name in paths:
             done = talk.job("resolve", path=name, keep=keep)
             whose = "your version" if keep == "local" else "the VM's version"
             output.result(settings, done, f"{done['path']}: kept {whose}.")
 
 
+def _meant(path: str, root: str, known: Sequence[str]) -> str:
+    """PATH is as `conflicts` shows it, or a path of this machine."""
+    real = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+    name = os.path.join(real, os.path.basename(path))
+    inside = os.path.relpath(name, os.path.realpath(root)).replace(os.sep, "/")
+    return inside if inside in known and path not in known else path
+
+
 def _all_paths(talk: Talk) -> list[str]:
     return [c["path"] for c in talk.in_project("conflicts")["conflicts"]]
+
+
+def _warn(left_out: Sequence[dict[str, Any]]) -> None:
+    """Which files are not mirrored, and why."""
+    for problem in left_out[:_WARNINGS]:
+        output.note(f"warning: {problem['message']} {problem['hint']}".rstrip())
+    if len(left_out) > _WARNINGS:
+        more = len(left_out) - _WARNINGS
+        output.note(f"warning: {more} more; `colab-devsync status` lists them all.")
 
 
 def _summary(done: dict[str, Any], *, check: bool) -> str:

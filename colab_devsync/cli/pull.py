@@ -53,9 +53,7 @@ class _Shown:
         self._told: dict[str, str | None] = {}  # what is wrong, by rule
 
     def notified(self, method: str, params: Any) -> None:
-        if method == "window/showMessage":
-            output.note(params["message"])
-        elif self._follow and method == "colabDevsync/pulled":
+        if self._follow and method == "colabDevsync/pulled":
             output.result(self._settings, {"event": "pulled", **params}, line(params))
         elif self._follow and method == "colabDevsync/pulls":
             self._tell_wrong(params["pulls"])

@@ -227,7 +227,8 @@ def runs() -> None:
     """List the runs that the VM knows."""
     settings = current()
     with Talk(settings) as talk:
-        talk.job("connect")
+        if talk.in_project("status")["link"] != "lost":  # that may take for ever
+            talk.job("connect")
         answer = talk.in_project("runs")
     found = answer["runs"]
     if answer.get("stale"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..daemon.address import current_address
 from ..daemon.client import Client, RemoteFailure
 from ..daemon.projects import require_root
 from ..daemon.spawn import connect_or_start
+from ..engine.project import load_project
 from ..errors import DevsyncError
 from . import output
 from .settings import Server, Settings
@@ -29,7 +31,8 @@ Notified = Callable[[str, Any], None]
 
 
 class Talk:
-    """One connection for one command. `notified` gets every notification.
+    """One connection for one command. `notified` gets every notification; unless it
+    is `heard`, what the daemon wants a person to know is printed here.
 
     A missing project is found (ConfigError) before any process is started for it.
     """
@@ -39,12 +42,14 @@ class Talk:
         settings: Settings,
         *,
         notified: Notified | None = None,
+        heard: bool = False,
         anywhere: bool = False,
     ) -> None:
         self.settings = settings
         start = settings.start
         self.folder = str(start if anywhere else require_root(start))
         self._notified = notified or (lambda _method, _params: None)
+        self._is_heard = heard
         self._server: Server | None = None
         self.client = self._connect()
 
@@ -80,6 +85,13 @@ class Talk:
     def in_project(self, name: str, /, **arguments: Any) -> Any:
         """A short command's result, or a long one's `started`."""
         return self._execute(name, {"folder": self.folder, **arguments})
+
+    def status(self) -> dict[str, Any]:
+        """The project's. ConfigError if it is offline and could not be online."""
+        found: dict[str, Any] = self.in_project("status")
+        if found["link"] in ("offline", "blocked"):
+            load_project(Path(self.folder), self.settings.profile_name)
+        return found
 
     def send(self, name: str, **arguments: Any) -> None:
         """A command in the project whose answer nobody waits for."""
@@ -126,6 +138,8 @@ class Talk:
         return Client(connection, on_notification=self._told, on_request=_asked)
 
     def _told(self, method: str, params: Any) -> None:
+        if method == "window/showMessage" and not self._is_heard:
+            output.note(params["message"])
         self._notified(method, params)
 
 

@@ -64,8 +64,12 @@ class Project:
     # --- loop ---------------------------------------------------------------------
 
     @property
-    def listeners(self) -> int:
-        return len(self._listeners)
+    def is_used(self) -> bool:
+        return bool(self._listeners)
+
+    def is_shared(self, listener: Listener) -> bool:
+        """Whether somebody else looks at it, too."""
+        return any(one is not listener for one in self._listeners)
 
     def attach(self, listener: Listener) -> None:
         """Also marks `listener` as the one that gets the next question."""
@@ -195,7 +199,7 @@ class Hub:
         """`listener` looks at nothing any more."""
         for project in self.projects:
             project.detach(listener)
-            if not project.listeners and project.linger is None:
+            if not project.is_used and project.linger is None:
                 project.linger = self.loop.call_later(
                     self._linger_s, self._retire, project
                 )

@@ -19,6 +19,7 @@ from .progress import WorkDone
 from .protocol import JobBody, Started
 
 if TYPE_CHECKING:
+    from .folders import Folders
     from .server import DevsyncServer
 
 _REPORT_EVERY_S = 0.1
@@ -42,6 +43,11 @@ class Job:
         self._latest: Progress | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._progress = WorkDone(ls, f"colab-devsync/{name}", title)
+
+    @property
+    def client(self) -> Folders:
+        """Who started it, as the hub knows it; it may have left."""
+        return self._ls.folders
 
     @property
     def token(self) -> str:

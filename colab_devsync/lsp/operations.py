@@ -15,14 +15,20 @@ if TYPE_CHECKING:
     from .jobs import Job
 
 
+_WANTED = ("connecting", "online", "lost")
+
+
 async def connect(project: Project, job: Job, endpoint: str | None = None) -> Status:
     job.say("connecting")
+    was_wanted = project.session.status().link in _WANTED
     try:
         return await settle(project.session.connect(endpoint))
     except asyncio.CancelledError:
-        # Others who look at this project may still want it online; and who comes
-        # just now may have found it so.
-        if project.listeners <= 1 and project.session.status().link != "online":
+        # What was under way before goes on, for the pulls for instance. Others who
+        # look at this project may want it online; and who comes just now may have
+        # found it so.
+        is_ours = not (was_wanted or project.is_shared(job.client))
+        if is_ours and project.session.status().link != "online":
             project.session.disconnect()
         raise
 

@@ -20,6 +20,7 @@ _LOOK_S = 3.0  # what is over sooner needs no word
 _NEED_THE_VM = frozenset(
     f"devsync.{name}"
     for name in [
+        "connect",
         "run",
         "debug",
         "sync",
@@ -33,9 +34,8 @@ _NEED_THE_VM = frozenset(
 
 
 def watch(ls: DevsyncServer, name: str, args: Arguments, answer: Answer) -> None:
-    """`answer` is that of the command `name`. A command line shows how things stand
-    by itself."""
-    if name in _NEED_THE_VM and not ls.options.is_cli:
+    """`answer` is that of the command `name`."""
+    if name in _NEED_THE_VM:
         project = ls.folders.project(args["folder"])
         ls.spawn(_watch(ls, ls.jobs.get(answer["job"]), project))
 

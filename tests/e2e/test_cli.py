@@ -56,9 +56,16 @@ def test_a_broken_configuration_is_2_with_its_place(
     place: Place, project: Path
 ) -> None:
     (project / ".colabremote.toml").write_text('[link]\nprovidr = "sandbox"\n')
-    done = place.run("sync", cwd=project)
+    for command in ("sync", "status", "conflicts"):
+        done = place.run(command, cwd=project)
+        assert done.returncode == 2, command
+        assert ".colabremote.toml:2:1: link.providr" in done.stderr.decode()
+
+
+def test_a_profile_that_is_not_there_is_2(place: Place, project: Path) -> None:
+    done = place.run("--profile", "gpu2", "status", cwd=project)
     assert done.returncode == 2
-    assert ".colabremote.toml:2:1: link.providr" in done.stderr.decode()
+    assert 'there is no profile "gpu2"' in done.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import pytest
 from tests.e2e.place import Place
 from tests.e2e.projects import write_config
 from tests.e2e.wire_client import Editor
+from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
 
 ALL_BYTES = bytes(range(256)) * 200 + "ü€😀".encode() + b"\xff\xed\xb2\x80"
@@ -89,13 +90,59 @@ def test_a_conflict_is_5_until_it_is_decided(
     assert "train.py" in listed
     assert only(place.run("conflicts", "--json", cwd=here).stdout)["path"] == "train.py"
 
-    decided = place.run("resolve", "train.py", "--keep", "local", "--json", cwd=here)
+    inner = here / "pkg"
+    inner.mkdir()  # as with every command, PATH may be relative to where one is
+    words = ("resolve", "../train.py", "--keep", "local", "--json")
+    decided = place.run(*words, cwd=inner)
     assert only(decided.stdout) == {"path": "train.py", "keep": "local"}
     assert (remote.root / "train.py").read_text() == "print('mine')\n"
     assert place.run("conflicts", cwd=here).stdout == b"No conflicts.\n"
     again = place.run("resolve", "train.py", "--keep", "local", cwd=here)
     assert again.returncode == 5
     assert place.run("sync", cwd=here).returncode == 0
+
+
+def test_sync_says_which_files_it_leaves_out(
+    place: Place, here: Path, remote: Remote, tmp_path: Path
+) -> None:
+    (here / "outside").symlink_to(tmp_path / "data")
+    done = place.run("sync", "--json", cwd=here)
+    assert done.returncode == 0
+    assert only(done.stdout)["files"] == 2
+    assert b"warning: outside: the symbolic link leads out" in done.stderr
+
+
+# --- a link that is lost --------------------------------------------------------------
+
+
+def test_who_waits_for_a_lost_link_is_told_and_may_leave(
+    place: Place, here: Path, remote: Remote, proxy: ChaosProxy
+) -> None:
+    def link() -> object:
+        return only(place.run("status", "--json", cwd=here).stdout)["link"]
+
+    write_config(here, remote, port=proxy.port)
+    assert place.run("sync", cwd=here).returncode == 0
+    proxy.refuse()
+    proxy.reset_all()
+    wait_until(lambda: link() == "lost", 30)
+    listed = place.run("runs", cwd=here)
+    assert listed.returncode == 0
+    assert b"The VM did not answer" in listed.stderr
+
+    for how in (signal.SIGINT, signal.SIGKILL):
+        with subprocess.Popen(
+            [sys.executable, "-m", "colab_devsync", "connect"],
+            cwd=here,
+            env=place.env,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stderr is not None
+            assert b"waits: the VM does not answer" in process.stderr.readline()
+            process.send_signal(how)
+    assert link() == "lost", "it goes on trying, whoever gave up"
+    proxy.refuse(False)
+    wait_until(lambda: link() == "online", 30)
 
 
 # --- exec -----------------------------------------------------------------------------
