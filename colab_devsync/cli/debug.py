@@ -69,7 +69,10 @@ def debug(file: str | None, args: tuple[str, ...], **options: Any) -> int:
     if is_attach and (file or options["module"]):
         raise click.UsageError("Name a program, or --run, or --pid.")
     listen = not (is_attach or options["attach_info"])
-    with stream.bar, Talk(settings, notified=stream.notified) as talk:
+    with (
+        stream.bar,
+        Talk(settings, notified=stream.notified, pause=stream.bar.pause) as talk,
+    ):
         target = target_arguments(settings, talk.folder, file, options["module"])
         info = talk.job(
             "debug",

@@ -25,7 +25,10 @@ _WARNINGS = 10  # as many are shown
 def sync(check: bool) -> None:
     """Bring the VM up to date, and return when it is."""
     settings = current()
-    with Bar(settings) as bar, Talk(settings, notified=bar.notified) as talk:
+    with (
+        Bar(settings) as bar,
+        Talk(settings, notified=bar.notified, pause=bar.pause) as talk,
+    ):
         done = talk.job("sync", check=check)
         left_out = [p for p in talk.in_project("status")["problems"] if p["path"]]
     output.result(settings, done, _summary(done, check=check))

@@ -53,8 +53,13 @@ class Bar:
     def stop(self) -> None:
         """For good: something else is printed from now on. Idempotent."""
         self._wanted = False
+        self.pause()
+
+    def pause(self) -> None:
+        """Takes the bar away, until there is more progress to show."""
         if self._bar is not None:
             self._bar.stop()
+        self._bar, self._task = None, None
 
     def notified(self, method: str, params: Any) -> None:
         is_progress = method == "colabDevsync/job" and params["state"] == "progress"

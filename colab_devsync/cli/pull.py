@@ -36,7 +36,7 @@ def pull(name: str | None, follow: bool) -> None:
                 bar.notified(method, params)
             shown.notified(method, params)
 
-        with Talk(settings, notified=notified) as talk:
+        with Talk(settings, notified=notified, pause=bar.pause) as talk:
             done = talk.job("pull", name=name, follow=follow)
             status = talk.in_project("status")
     problems = _problems(status, name)

@@ -58,7 +58,10 @@ def push(
 
 def _run(**arguments: Any) -> None:
     settings = current()
-    with Bar(settings) as bar, Talk(settings, notified=bar.notified) as talk:
+    with (
+        Bar(settings) as bar,
+        Talk(settings, notified=bar.notified, pause=bar.pause) as talk,
+    ):
         try:
             done = talk.job("push", **arguments)
         except KeyboardInterrupt:

@@ -46,7 +46,10 @@ def run(
     """
     settings = current()
     stream = RunStream(settings)
-    with stream.bar, Talk(settings, notified=stream.notified) as talk:
+    with (
+        stream.bar,
+        Talk(settings, notified=stream.notified, pause=stream.bar.pause) as talk,
+    ):
         target = target_arguments(settings, talk.folder, file, module)
         what = {**target, "args": list(args), "sync": not no_sync, "detach": detach}
         started, is_called_off = _start(talk, what)

@@ -32,7 +32,8 @@ Notified = Callable[[str, Any], None]
 
 class Talk:
     """One connection for one command. `notified` gets every notification; unless it
-    is `heard`, what the daemon wants a person to know is printed here.
+    is `heard`, what the daemon wants a person to know is printed here. `pause` takes
+    away what moves on the terminal, before it says or asks something.
 
     A missing project is found (ConfigError) before any process is started for it.
     """
@@ -42,6 +43,7 @@ class Talk:
         settings: Settings,
         *,
         notified: Notified | None = None,
+        pause: Callable[[], None] | None = None,
         heard: bool = False,
         anywhere: bool = False,
     ) -> None:
@@ -49,6 +51,7 @@ class Talk:
         start = settings.start
         self.folder = str(start if anywhere else require_root(start))
         self._notified = notified or (lambda _method, _params: None)
+        self._pause = pause or (lambda: None)
         self._is_heard = heard
         self._server: Server | None = None
         self.client = self._connect()
@@ -135,22 +138,23 @@ class Talk:
             connection = self._server.socket
         else:
             connection = connect_or_start(current_address(), profile=profile)[0]
-        return Client(connection, on_notification=self._told, on_request=_asked)
+        return Client(connection, on_notification=self._told, on_request=self._asked)
 
     def _told(self, method: str, params: Any) -> None:
         if method == "window/showMessage" and not self._is_heard:
+            self._pause()
             output.note(params["message"])
         self._notified(method, params)
+
+    def _asked(self, method: str, params: Any) -> Any:
+        if method == "window/showMessageRequest":
+            self._pause()
+            return _prompt(params)
+        raise NotImplementedError(method)
 
 
 def _command(name: str, argument: dict[str, Any]) -> dict[str, Any]:
     return {"command": f"devsync.{name}", "arguments": [argument]}
-
-
-def _asked(method: str, params: Any) -> Any:
-    if method == "window/showMessageRequest":
-        return _prompt(params)
-    raise NotImplementedError(method)
 
 
 def _prompt(params: dict[str, Any]) -> dict[str, str] | None:

@@ -27,7 +27,10 @@ def tensorboard(logdir: str | None, no_browser: bool) -> None:
     The daemon keeps the address open; TensorBoard goes on until `stop` ends it.
     """
     settings = current()
-    with Bar(settings) as bar, Talk(settings, notified=bar.notified) as talk:
+    with (
+        Bar(settings) as bar,
+        Talk(settings, notified=bar.notified, pause=bar.pause) as talk,
+    ):
         board = talk.job("tensorboard", logdir=logdir)
     output.result(settings, board, board["url"])
     if sys.stdout.isatty() and not (no_browser or settings.json):

@@ -116,3 +116,17 @@ def test_init_asks_at_a_terminal(place: Place) -> None:
     assert terminal.end() == 0, terminal.text
     text = (place.home / ".colabremote.toml").read_text()
     assert 'host = "vm.example.com"\nport = 2222\nuser = "root"\n' in text
+
+
+def test_the_bar_makes_room_for_a_question(place: Place, project: Path) -> None:
+    for number in range(30):
+        (project / f"{number}.py").write_text("x")
+    assert place.run("sync", cwd=project).returncode == 0
+    for number in range(30):
+        (project / f"{number}.py").unlink()
+    terminal = Terminal(place, project, "sync")
+    # Plain: the bar would have coloured it, and drawn itself over it.
+    terminal.read_until(r"Delete 30 files on the VM .* \(yes, no\): $")
+    terminal.type("yes\n")
+    assert terminal.end() == 0, terminal.text
+    assert "30 deleted" in terminal.text
