@@ -27,7 +27,7 @@ from colab_devsync.errors import (
     RemoteRefused,
 )
 from colab_devsync.link.hostkeys import HostKey, pins_of
-from tests.support.disks import small_disk
+from tests.support.disks import fill, own_mount, remount, small_disk
 from tests.support.ports import free_port
 from tests.support.project import CONFIG, EventLog, Project
 from tests.support.remotes import Login
@@ -204,6 +204,60 @@ def test_a_full_disk_keeps_the_old_bytes(project: Project, disk: Path) -> None:
     project.write("a.bin", b"fits again")
     project.sync()
     project.assert_same()
+
+
+@pytest.mark.openssh
+def test_a_disk_that_has_room_again_gets_what_it_refused(
+    project: Project, disk: Path
+) -> None:
+    """Nobody saves, nobody asks: files large and small, in all folders."""
+    project.configure(vm=disk / "root")
+    project.write("a.py", "old\n")
+    project.sync()
+    filler = fill(disk)
+    files = {"a.py": b"new\n" * 2000}
+    for number in range(30):
+        files[f"d{number % 3}/{number}.bin"] = os.urandom(20_000)
+    for path, data in files.items():
+        project.write(path, data)
+    with pytest.raises(NotFlushed, match="disk is full"):
+        project.sync()
+    assert "by itself" in project.wait_problem("a.py").hint
+    assert project.there("a.py") == b"old\n"
+    filler.unlink()
+    project.wait(
+        lambda: not project.session.status().problems, "all is well", timeout_s=90
+    )
+    for path, data in files.items():
+        assert project.there(path) == data
+    project.assert_same()
+
+
+@pytest.mark.openssh
+def test_a_folder_that_is_writable_again_gets_what_it_refused(
+    project: Project,
+) -> None:
+    """What is to be deleted there, too."""
+    project.write("a.py", "a\n")
+    project.write("d/old.py", "old\n")
+    project.write("d/gone.py", "gone\n")
+    project.sync()
+    folder = project.vm / "d"
+    with own_mount(folder):
+        remount(folder, "bind,ro")
+        project.save("d/old.py", "new\n")
+        project.write("d/more.py", "more\n")
+        (project.root / "d" / "gone.py").unlink()
+        for path in ("d/old.py", "d/more.py", "d/gone.py"):
+            assert "read-only" in project.wait_problem(path).message
+        project.save("a.py", "goes on\n")
+        project.wait_arrived("a.py")
+        remount(folder, "bind,rw")
+        project.wait(
+            lambda: not project.session.status().problems, "all is well", timeout_s=90
+        )
+        project.assert_same()
+        project.close()
 
 
 # --- the project's files ----------------------------------------------------------

@@ -27,12 +27,25 @@ def small_disk(folder: Path, size: str, *, files: int = 0) -> Iterator[Path]:
         "tmpfs",
         str(folder),
     ]
+    with _mounted(mount, folder):
+        yield folder
+
+
+@contextmanager
+def own_mount(folder: Path) -> Iterator[Path]:
+    """`folder` as it is, but a mount of its own, for `remount(folder, "bind,ro")`."""
+    with _mounted(["mount", "--bind", str(folder), str(folder)], folder):
+        yield folder
+
+
+@contextmanager
+def _mounted(mount: list[str], folder: Path) -> Iterator[None]:
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("needs root on Linux to mount a small disk")
+        pytest.skip("needs root on Linux to mount something")
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("this machine does not admit mounts")
     try:
-        yield folder
+        yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 

@@ -187,6 +187,13 @@ class Deletions:
         gone = {path: self._wanted.pop(path, None) for path in paths}
         self._send({p: held for p, held in gone.items() if p not in self._flights})
 
+    def again(self, gone: Mapping[str, str | None]) -> None:
+        """Those that the VM refused, with what it holds; nobody need be asked anew."""
+        self.refused.difference_update(gone)
+        left = {path: held for path, held in gone.items() if self._is_gone(path, held)}
+        if left:
+            self._send(left)
+
     def _send(self, gone: Mapping[str, str | None]) -> None:
         uplink = self._mirror.uplink
         if uplink is None:
@@ -226,12 +233,12 @@ class Deletions:
                 self._mirror.conflicts.add(path, None, held, self._mirror.uplink)
             else:
                 self.refused.add(path)
-                self._mirror.problems[path] = Problem(
-                    path, f"{path}: not deleted on the VM: {reason}.", "", "error"
-                )
+                self._mirror.refusals.add_deletion(path, reason, gone[path])
         still = self._mirror.dispatch.still_sent(deleted)
         self._mirror.store.acknowledge([], deleted, still)
         self._mirror.total.deleted += len(deleted)
+        for path in deleted:
+            self._mirror.refusals.settled(path)
 
 
 def ask_elsewhere(

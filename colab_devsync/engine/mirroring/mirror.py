@@ -23,6 +23,7 @@ from . import tree
 from .conflicts import ConflictBook
 from .deletions import Deletions
 from .dispatch import Dispatch, Tally
+from .refusals import Refusals
 from .survey import Changed, Findings
 from .transfer import DELTA_FROM, Item, Outcome, Ready, prepare
 
@@ -63,6 +64,7 @@ class Mirror:
         self.dispatch = Dispatch(root, store, loop, self._ended)
         self.conflicts = ConflictBook(root, store, loop)
         self.deletions = Deletions(self)
+        self.refusals = Refusals(self)
         self._dirty: dict[str, _Hint] = {}
         self._parked: dict[str, _Hint] = {}  # wait for a flight to land
         self._later: set[str] = set()  # wait for a timer
@@ -320,6 +322,7 @@ class Mirror:
             files.append((one.item.path, one.known))
             self._extra.pop(one.item.path, None)
             self.problems.pop(one.item.path, None)
+            self.refusals.settled(one.item.path)
             if one.item.path in self.conflicts:
                 # Refused before the person chose; then what was chosen arrived.
                 self.conflicts.drop(one.item.path)
@@ -356,12 +359,7 @@ class Mirror:
             self._on_stale(one.reason)
             self.insist(path)
         else:
-            self.problems[path] = Problem(
-                path,
-                f"{path}: not on the VM: {one.reason}.",
-                "Tried again at the next save, `colab-devsync sync` or reconnect.",
-                "error",
-            )
+            self.refusals.add(path, one.reason, one.item.stat.size)
 
     def _again(self, one: Outcome) -> None:
         path = one.item.path
@@ -390,6 +388,7 @@ class Mirror:
                 "error",
             )
             return
+        self.problems.pop(path, None)
         self.store.drop_sent(path)
         if one.held == "":  # deleted there meanwhile: nothing to lose, ours goes
             self.store.acknowledge([], [path])
