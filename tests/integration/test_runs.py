@@ -261,7 +261,7 @@ def test_stop_ends_even_who_does_not_want_to(project: Project) -> None:
     info = start(project, sh(script))
     attachment, output = attach(project, info.id)
     output.wait_for(b"up\n")
-    project.session.runs.stop(info.id, grace_s=(0.3, 0.3)).result(WAIT_S)
+    project.session.runs.stop(info.id, grace_s=(1, 1)).result(WAIT_S)
     ended = attachment.ended.result(WAIT_S)
     assert output.out == b"up\nINT\nTERM\n"
     assert (ended.exit_code, ended.signal) == (137, "SIGKILL")
