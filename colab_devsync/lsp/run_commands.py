@@ -19,7 +19,7 @@ from ..core.runs import RunInfo, RunSpec
 from ..daemon.hub import Project
 from ..engine.programs.runs import Runs
 from ..errors import DevsyncError, LinkError, RunError, UnknownRun
-from . import protocol
+from . import protocol, showing
 from .arguments import BadArguments, Key
 from .bridge import settle
 from .command import FOLDER, Answer, Arguments, Command
@@ -76,6 +76,8 @@ def run(ls: DevsyncServer, args: Arguments) -> Answer:
             starting.add_done_callback(lambda done: _stop_if_started(project, done))
             raise
         if not args["detach"]:
+            if args["show"]:
+                showing.show_output(ls, info.id)
             ls.runs.listen(project, info.id)
         started: dict[str, Any] = {"run": info.id, "pid": info.pid}
         conflicts = [one.path for one in project.session.conflicts()]

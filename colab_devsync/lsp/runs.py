@@ -159,7 +159,7 @@ class _Listener:
     def _tell_output(self, body: protocol.OutputBody) -> None:
         whole = protocol.RunOutputBody(**body, folder=self._folder)
         self._ls.tell(protocol.OUTPUT, whole)
-        showing.log_output(self._ls, self.run_id, body["text"])
+        showing.log_output(self._ls, self.run_id, body["stream"], body["text"])
 
     def _end(self, future: Future[RunInfo], then: Any) -> None:
         """After the last output. Whoever closed it knows already."""

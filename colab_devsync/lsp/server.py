@@ -132,7 +132,8 @@ class DevsyncServer(LanguageServer):
         self.runs = Runs(self)
         self.diagnostics = Diagnostics(self)
         self.modules = ModuleHints(self)
-        self.shown_runs: set[str] = set()  # whose output is logged, too
+        self.shown_runs: dict[str, dict[str, str]] = {}
+        """Whose output is logged, too: what each stream has of an unfinished line."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self.protocol.set_writer(peer.writer)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .server import DevsyncServer
 
 _SHOW_S = 10.0
+_LONG = 4096  # characters without a line end
 
 Result = Mapping[str, Any]
 
@@ -128,8 +129,6 @@ def _ended(ls: DevsyncServer, name: str, done: asyncio.Future[Any]) -> None:
     _say(ls, name, result)
     if name == "devsync.tensorboard":
         ls.spawn(_open(ls, result["url"]))
-    if name == "devsync.run":
-        ls.shown_runs.add(result["run"])
 
 
 def _say(ls: DevsyncServer, name: str, result: Any) -> None:
@@ -139,10 +138,24 @@ def _say(ls: DevsyncServer, name: str, result: Any) -> None:
         ls.tell(types.WINDOW_SHOW_MESSAGE, params)
 
 
-def log_output(ls: DevsyncServer, run: str, text: str) -> None:
-    """A run's output for editors that know nothing of `colabDevsync/output`."""
-    if run in ls.shown_runs:
-        log(ls, text.rstrip("\n"))
+def show_output(ls: DevsyncServer, run: str) -> None:
+    """From now on until it ends; to be called before its output comes."""
+    ls.shown_runs[run] = {}
+
+
+def log_output(ls: DevsyncServer, run: str, stream: str, text: str) -> None:
+    """A run's output for editors that know nothing of `colabDevsync/output`. Whole
+    lines: every message is one in the editor, however the output was cut."""
+    rests = ls.shown_runs.get(run)
+    if rests is None:
+        return
+    text = rests.get(stream, "") + text
+    end = max(text.rfind("\n"), text.rfind("\r")) + 1  # or a step of a progress bar
+    if not end and len(text) > _LONG:
+        end = len(text)
+    rests[stream] = text[end:]
+    if end:
+        log(ls, text[:end].removesuffix("\n").removesuffix("\r"))
 
 
 def log(ls: DevsyncServer, text: str) -> None:
@@ -151,9 +164,11 @@ def log(ls: DevsyncServer, text: str) -> None:
 
 
 def run_ended(ls: DevsyncServer, run: str, body: Result) -> None:
-    if run not in ls.shown_runs:
+    rests = ls.shown_runs.pop(run, None)
+    if rests is None:
         return
-    ls.shown_runs.discard(run)
+    for rest in filter(None, rests.values()):
+        log(ls, rest)
     code = body.get("exitCode")
     ended = (
         f"ended with exit code {code}" if code is not None else f"is {body['state']}"

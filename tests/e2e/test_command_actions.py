@@ -39,6 +39,11 @@ def test_lenses_stand_above_the_guard(place: Place, project: Path) -> None:
         assert lenses(editor, outside) is None
 
 
+def logged(editor: Editor) -> list[str]:
+    told = [one for one in editor.said if one["method"] == "window/logMessage"]
+    return [one["params"]["message"] for one in told]
+
+
 def test_a_lens_runs_the_file_and_any_editor_sees_it(
     place: Place, project: Path
 ) -> None:
@@ -52,6 +57,7 @@ def test_a_lens_runs_the_file_and_any_editor_sees_it(
         done = editor.finished(editor.execute(run))
         assert done["state"] == "done", done
         editor.wait_for("window/logMessage", lambda m: m["message"] == "trained")
+        assert "" not in logged(editor)  # print() writes the end of a line by itself
         name = done["result"]["run"]
         shown = editor.wait_for("window/showMessage", lambda m: "exit" in m["message"])
         assert shown["message"] == f"{name} ended with exit code 0."
