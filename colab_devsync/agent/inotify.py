@@ -10,6 +10,7 @@ from typing import Iterator, NamedTuple
 
 assert sys.platform != "win32"  # runs on the VM only
 
+ATTRIB = 0x4  # a time that is set afterwards, as copying programs do
 CLOSE_WRITE = 0x8
 MOVED_FROM = 0x40
 MOVED_TO = 0x80
@@ -21,7 +22,8 @@ OVERFLOW = 0x4000
 IGNORED = 0x8000
 ISDIR = 0x40000000
 _ONLYDIR = 0x1000000
-_MASK = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF
+_MASK = ATTRIB | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE
+_MASK |= DELETE | DELETE_SELF | MOVE_SELF
 _HEAD = struct.Struct("iIII")
 _BUFFER = 256 << 10
 

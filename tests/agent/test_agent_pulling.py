@@ -16,7 +16,6 @@ import pytest
 
 from colab_devsync.agent import wire
 from colab_devsync.core.pulls import Remote, selection
-from colab_devsync.link.base import Stream
 from colab_devsync.remote.extras import load_extras
 from colab_devsync.remote.pulling import Look, WatchFeed, WatchOrder
 from tests.agent.driver import PATIENCE_S, Driven
@@ -52,8 +51,9 @@ class Watched:
     """What is known of one folder after the last `look`."""
 
     def __init__(
-        self, stream: Stream, include: Sequence[str], exclude: Sequence[str]
+        self, stream: Tcp, include: Sequence[str], exclude: Sequence[str]
     ) -> None:
+        self.stream = stream
         self.feed = WatchFeed(stream)
         order = WatchOrder("out", 1.0, selection(include), selection(exclude))
         self.feed.begin([order])
@@ -124,6 +124,17 @@ def test_new_files_are_told_by_themselves(agent: Driven, out: Path) -> None:
         (out / "staged").write_bytes(b"moved")
         os.replace(out / "staged", out / "moved.pt")
         watched.until("moved.pt")
+
+
+def test_a_time_that_is_set_afterwards_is_told(agent: Driven, out: Path) -> None:
+    """Which file is the newest depends on it."""
+    (out / "a.pt").write_bytes(b"a")
+    with watching(agent) as watched:
+        watched.look()
+        watched.stream.socket.settimeout(30)  # a walk would find it in a minute
+        os.utime(out / "a.pt", ns=(10**18, 10**18))
+        while watched.files["a.pt"].version.mtime_ns != 10**18:
+            watched.take(watched.feed.next())
 
 
 def test_files_are_told_while_others_come_without_a_pause(
