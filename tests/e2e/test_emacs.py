@@ -51,10 +51,11 @@ def test_saving_running_and_being_told_what_is_wrong(
     assert found["online"] == "online"
     assert found["save"] is True
     assert found["command"] == "started"
-    assert "from Emacs\nTraceback" in found["output"]
+    # Without its line end, which Python writes for itself: stderr may come between.
+    assert "from Emacs" in found["output"]
     assert [one["line"] for one in found["traceback"]] == [5]
     assert "ValueError: from the VM" in found["traceback"][0]["message"]
-    assert "from Emacs\n" in found["compile"]
+    assert "from Emacs" in found["compile"]
     assert found["exit"] == 1
     assert found["local"] == str(here / "train.py")
     assert found["mode"] == "colab-devsync-mode"

@@ -69,7 +69,8 @@ def test_saving_running_and_being_told_what_is_wrong(
     assert found["online"] == {"link": "online", "folder": str(here)}
     assert found["save"]["mirrored"].count("train.py") == 1
     assert {"run", "resolve", "runs"} <= set(found["commands"])
-    assert "from Neovim\n" in found["run"]
+    # Without its line end, which Python writes for itself: stderr may come between.
+    assert "from Neovim" in found["run"]
     assert "segmentation is online" in found["status"]
     (failure,) = found["traceback"]
     assert failure["line"] == 5

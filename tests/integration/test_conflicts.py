@@ -34,7 +34,7 @@ def test_an_edit_there_is_kept_when_the_file_is_saved_here(edited: Project) -> N
     assert conflict.local_hash
     assert conflict.remote_hash
     assert conflict.local_hash != conflict.remote_hash
-    assert edited.session.status().conflicts == 1
+    edited.wait(lambda: edited.session.status().conflicts == 1, "the status knows")
 
 
 def test_a_sync_finds_an_edit_there(project: Project) -> None:

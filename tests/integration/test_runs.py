@@ -131,7 +131,10 @@ def test_a_run_outlives_the_session_and_a_later_one_reads_it_all(
 ) -> None:
     go = fifo(project)
     info = start(project, sh("echo one; cat go; echo two >&2; exit 3"))
-    assert [one.id for one in project.session.status().runs] == [info.id]
+    project.wait(
+        lambda: [one.id for one in project.session.status().runs] == [info.id],
+        "the status knows",
+    )
     project.close()
     project.log.clear()
     project.connect()
@@ -146,7 +149,7 @@ def test_a_run_outlives_the_session_and_a_later_one_reads_it_all(
     ended = attachment.ended.result(WAIT_S)
     assert (output.out, output.err) == (b"one\nmore\n", b"two\n")
     assert (ended.state, ended.exit_code) == ("exited", 3)
-    assert not project.session.is_in_use
+    project.wait(lambda: not project.session.is_in_use, "nothing is in use")
 
 
 def test_several_attach_from_anywhere(project: Project) -> None:

@@ -152,8 +152,11 @@ def test_a_vm_that_was_replaced_loses_the_run_but_not_its_last_words(
     assert ended.message
     assert "the VM was replaced" in ended.message
     assert "epoch 7: loss 0.1" in ended.message
-    assert [one.state for one in online.session.runs.snapshot] == ["lost"]
-    assert not online.session.is_in_use
+    online.wait(
+        lambda: [one.state for one in online.session.runs.snapshot] == ["lost"],
+        "all know",
+    )
+    online.wait(lambda: not online.session.is_in_use, "nothing is in use")
     # The next one has a number of its own.
     assert start(online, RunSpec(argv=["sh", "-c", "exit"])).id == "sh-2"
     os.killpg(info.pid or 0, signal.SIGKILL)

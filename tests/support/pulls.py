@@ -11,7 +11,7 @@ from pathlib import Path
 from colab_devsync.agent.paths import STATE_DIR
 from colab_devsync.core.events import FilePulled
 from colab_devsync.core.pulls import PullInfo
-from tests.support.project import Project
+from tests.support.project import WAIT_S, Project
 from tests.support.proxy import ChaosProxy
 
 BIG = 3_000_000  # bytes; comes in ranges
@@ -54,13 +54,15 @@ class Pulling:
         except FileNotFoundError:
             return None
 
-    def wait(self, path: str, data: bytes, timeout_s: float = 30) -> None:
+    def wait(self, path: str, data: bytes, timeout_s: float = WAIT_S) -> None:
         self.until(lambda: self.read(path) == data, f"{path} comes home", timeout_s)
 
-    def until(self, look: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+    def until(
+        self, look: Callable[[], bool], what: str, timeout_s: float = WAIT_S
+    ) -> None:
         self.project.log.wait(look, what, timeout_s)
 
-    def pull(self, timeout_s: float = 30) -> tuple[int, int]:
+    def pull(self, timeout_s: float = WAIT_S) -> tuple[int, int]:
         done = self.project.session.pulls.pull().result(timeout_s)
         return done.files, done.bytes
 

@@ -67,9 +67,11 @@
 
   (let ((process (get-buffer-process (colab-devsync-run))))
     (wait "the end of the run" (lambda () (not (process-live-p process))))
-    (wait "its output, which may be read after its end"
-          (lambda () (with-current-buffer "*colab-devsync*"
-                       (string-match-p "from Emacs\n" (buffer-string)))))
+    (wait "its output, which is read after its end where somebody asks for it"
+          (lambda ()
+            (accept-process-output process 0.05)
+            (with-current-buffer "*colab-devsync*"
+              (string-match-p "from Emacs" (buffer-string)))))
     (tell "exit" (process-exit-status process))
     (tell "compile" (with-current-buffer "*colab-devsync*" (buffer-string)))
     (with-current-buffer "*colab-devsync*"
