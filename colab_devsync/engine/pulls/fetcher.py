@@ -66,11 +66,14 @@ class Fetcher:
             lane.tell({"op": "drop", "file": about})
 
     def close(self) -> None:
+        """Asks for nothing more. A lost link ends its lanes itself, behind what had
+        arrived and was not read yet: that need not come again."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for lane in self._lanes:
-            lane.close()
+        if not self._uplink.client.is_lost:
+            for lane in self._lanes:
+                lane.close()
 
     # --- its thread ---------------------------------------------------------------
 
