@@ -141,6 +141,11 @@ class Lane:
     def start(self, name: str) -> None:
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
+    @property
+    def is_over(self) -> bool:
+        """Whoever asks hears at once that it is lost."""
+        return self._is_over
+
     def ask(self, meta: Meta, answer: Answer) -> None:
         """Any thread. `answer` hears of everything that goes wrong."""
         with self._lock:

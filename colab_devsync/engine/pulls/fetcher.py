@@ -109,7 +109,9 @@ class Fetcher:
     def _ask_one(self) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._hungry())
-            if self._closed:
+            # On a broken lane the same would be asked for again and again, until those
+            # who are to close us get their turn.
+            if self._closed or any(lane.is_over for lane in self._lanes):
                 return False
             item = self._hungry()
         if isinstance(item, Batch):
