@@ -165,7 +165,7 @@ def test_over_tcp_only_those_with_the_secret_get_in(place: Place) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         body = json.loads(path.read_text())
         for line in (b'{"secret": "guess"}\n', b"{}\n", b"GET / HTTP/1.1\r\n\r\n"):
-            with socket.create_connection(("127.0.0.1", body["port"]), 5) as stranger:
+            with socket.create_connection(("127.0.0.1", body["port"]), 60) as stranger:
                 stranger.sendall(line)
                 assert stranger.recv(100) == b""
         assert pid_of(editor) == place.daemon_pids()[0]

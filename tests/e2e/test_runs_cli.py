@@ -401,7 +401,7 @@ def test_a_reader_that_does_not_read_holds_up_nothing(
         wait_until((remote.root / "done").exists)
         (here / "args.py").write_text("print('saved')\n")
         assert place.run("run", "args.py", cwd=here).stdout == b"saved\n"
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=120)
     lines = out.splitlines()
     assert len(out) == size
     assert list(map(int, lines)) == list(range(len(lines)))
