@@ -23,6 +23,7 @@ from ..errors import DevsyncError, LinkLost
 from ..link.base import Link, Stream
 from ..link.hostkeys import pins_of
 from ..link.providers import OpenLink
+from ..remote.client import Reply
 from . import places
 from .connector import Connector, Report
 from .loop import EngineLoop
@@ -230,12 +231,24 @@ class Reach:
             on_lost=lambda error: self._loop.post(lambda: self._lost(uplink, error)),
         )
         self._owner.went_online(uplink)
-        uplink.client.send(
-            {"op": "machine"},
-            b"",
-            lambda reply: self._loop.post(lambda: uplink.note(reply)),
-        )
+        self.ask_machine(lambda: None)
         self._answer(None)
+
+    def ask_machine(self, then: Callable[[], None]) -> None:
+        """Asks the VM for GPU, disk and up time anew; `then` runs once the status has
+        them, or at once if there is no link."""
+        uplink = self.uplink
+        if uplink is None:
+            then()
+            return
+
+        def note(reply: Reply) -> None:
+            uplink.note(reply)
+            self._loop.post(then)  # what is posted now runs after the status was told
+
+        uplink.client.send(
+            {"op": "machine"}, b"", lambda reply: self._loop.post(partial(note, reply))
+        )
 
     def _note_rtt(self, rtt_s: float) -> None:
         rtt_ms = rtt_s * 1000

@@ -134,6 +134,14 @@ class Session:
         """At once, from any thread."""
         return self._teller.status
 
+    def look_at_vm(self) -> Future[None]:
+        """Done when the status has the VM's disk and up time of now."""
+
+        def work(future: Future[None]) -> None:
+            self._reach.ask_machine(lambda: future.set_result(None))
+
+        return self._loop.submit(work)
+
     def standing(self) -> Status:
         """The status, with what was pulled before the first link. Reads the disk."""
         status = self._teller.status

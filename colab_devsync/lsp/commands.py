@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from .jobs import Job
 from .server import DevsyncServer, Refused
 
 _ANSWER_WITHIN_S = 0.9
+_LOOK_S = 0.7  # for the VM to say how full its disk is
 
 
 def connect(ls: DevsyncServer, args: Arguments) -> Answer:
@@ -68,8 +70,11 @@ async def disconnect(ls: DevsyncServer, args: Arguments) -> Answer:
     return ls.folders.status(project, status)
 
 
-def status(ls: DevsyncServer, args: Arguments) -> Answer:
+async def status(ls: DevsyncServer, args: Arguments) -> Answer:
     project = ls.folders.project(args["folder"])
+    looked = settle(project.session.look_at_vm())
+    with suppress(TimeoutError, asyncio.TimeoutError):  # then they are as they were
+        await asyncio.wait_for(looked, _LOOK_S)
     body = ls.folders.status(project, project.session.standing())
     sessions = sessions_of(project.root, project.profile)
     return body if sessions is None else {**body, "sessions": sessions}
@@ -131,7 +136,7 @@ COMMANDS: Mapping[str, Command] = {
         {**FOLDER, "endpoint": Key(str), "forgetHostKey": Key(bool)}, run=connect
     ),
     "devsync.disconnect": Command(wait=disconnect),
-    "devsync.status": Command(run=status),
+    "devsync.status": Command(wait=status),
     "devsync.sync": Command({**FOLDER, "check": Key(bool)}, run=sync),
     "devsync.conflicts": Command(run=conflicts),
     "devsync.resolve": Command(

@@ -43,6 +43,8 @@ def test_the_command_line_fetches_and_says_how_it_stands(
     wanted = {"name": "results", "here": 1, "waiting": 0, "waitingBytes": 0}
     assert wanted.items() <= {**pull}.items()
     assert pull["newest"] == "a.pt"
+    if sys.platform == "linux":  # others do not tell
+        wait_until(lambda: up_since(place, here) > status["vm"]["uptime_s"], 20)
     place.run("daemon", "stop", cwd=here)
     status = json.loads(place.run("--json", "status", cwd=here).stdout)
     known = {key: pull[key] for key in ("name", "local", "here", "newest", "newestAt")}
@@ -50,6 +52,12 @@ def test_the_command_line_fetches_and_says_how_it_stands(
     assert place.run("connect", cwd=here).returncode == 0
     text = place.run("status", cwd=here).stdout.decode()
     assert "newest: a.pt" in text
+
+
+def up_since(place: Place, here: Path) -> float:
+    """Seconds, as the VM says when it is asked."""
+    status = json.loads(place.run("--json", "status", cwd=here).stdout)
+    return float(status["vm"]["uptime_s"])
 
 
 def test_mistakes_have_their_exit_codes(

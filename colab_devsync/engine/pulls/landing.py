@@ -83,7 +83,8 @@ class Landing:
         if size + _RESERVE > free:
             others = f" besides {_mb(promised)} for others" if promised else ""
             raise NoRoom(
-                f"the disk here has {_mb(free)} free{others}, and it needs {_mb(size)}",
+                f"the disk here has {_mb(free)} free{others}, and it needs {_mb(size)} "
+                f"and {_mb(_RESERVE)} that stay free",
                 size + promised + _RESERVE,
             )
 
