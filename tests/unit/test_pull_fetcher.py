@@ -51,6 +51,7 @@ def test_nothing_is_asked_for_again_and_again_on_a_broken_link(tmp_path: Path) -
         client=SimpleNamespace(
             extras_lock=threading.Lock(),
             extras={"pulls"},
+            is_lost=False,
             lose=lambda error: lost.set(),
         ),
         open_streams=lambda count: tuple(BreakingStream() for _ in range(count)),

@@ -49,7 +49,7 @@ def test_its_unit_tests_pass() -> None:
         [NODE, "--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "--test", *tests],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stdout
