@@ -92,6 +92,12 @@ def debug(file: str | None, args: tuple[str, ...], **options: Any) -> int:
                 output.json_line(info)
             else:
                 output.note(how_to_attach(info))
+            port = info["connect"]["port"]
+            if options["port"] not in (None, port):
+                output.note(
+                    f"Port {options['port']} of this machine is taken; "
+                    f"{port} was the next free one."
+                )
 
         if listen:
             return stay(settings, stream, talk, info["run"], announce=announce)

@@ -6,14 +6,13 @@ The command goes on by itself: without a word it would only look as if it hung.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
 if TYPE_CHECKING:
     from ..daemon.hub import Project
     from .command import Answer, Arguments
-    from .jobs import Job
     from .server import DevsyncServer
 
 _LOOK_S = 3.0  # what is over sooner needs no word
@@ -29,6 +28,7 @@ _NEED_THE_VM = frozenset(
         "tensorboard",
         "forward",
         "install",
+        "sshConfig",
     ]
 )
 
@@ -36,17 +36,26 @@ _NEED_THE_VM = frozenset(
 def watch(ls: DevsyncServer, name: str, args: Arguments, answer: Answer) -> None:
     """`answer` is that of the command `name`."""
     if name in _NEED_THE_VM:
-        project = ls.folders.project(args["folder"])
-        ls.spawn(_watch(ls, ls.jobs.get(answer["job"]), project))
+        job = ls.jobs.get(answer["job"])
+        attend(ls, ls.folders.project(args["folder"]), job.title, job.finished)
 
 
-async def _watch(ls: DevsyncServer, job: Job, project: Project) -> None:
+def attend(
+    ls: DevsyncServer, project: Project, title: str, done: asyncio.Future[Any]
+) -> None:
+    """Until `done`. `title` says what it is that waits."""
+    ls.spawn(_watch(ls, project, title, done))
+
+
+async def _watch(
+    ls: DevsyncServer, project: Project, title: str, done: asyncio.Future[Any]
+) -> None:
     while True:
-        await asyncio.wait({job.finished}, timeout=_LOOK_S)
-        if job.finished.done():
+        await asyncio.wait({done}, timeout=_LOOK_S)
+        if done.done():
             return
         if project.session.status().link == "lost":
             break
-    text = f"{job.title} waits: the VM does not answer. It goes on when the VM is back."
+    text = f"{title} waits: the VM does not answer. It goes on when the VM is back."
     params = types.ShowMessageParams(types.MessageType.Warning, text)
     ls.tell(types.WINDOW_SHOW_MESSAGE, params)

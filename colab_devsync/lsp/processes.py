@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DevsyncError
-from . import protocol
+from . import patience, protocol
 from .bridge import in_thread, settle
 from .protocol import ExecStarted, OutputBody, RunBody
 
@@ -58,6 +58,8 @@ class Process:
         self._tell("starting")
         if spec.tty is not None:
             self._goodbye = "HUP"  # a shell ignores TERM
+        what = spec.argv[0] if spec.argv else "the shell"
+        patience.attend(self._ls, project, what, self._remote)
         starting = project.session.exec(spec, self._on_output)
         try:
             remote = await settle(starting)

@@ -19,7 +19,7 @@ from ..core.runs import RunInfo, RunSpec
 from ..daemon.hub import Project
 from ..engine.programs.runs import Runs
 from ..errors import DevsyncError, LinkError, RunError, UnknownRun
-from . import protocol, showing
+from . import patience, protocol, showing
 from .arguments import BadArguments, Key
 from .bridge import settle
 from .command import FOLDER, Answer, Arguments, Command
@@ -167,8 +167,10 @@ async def attach(ls: DevsyncServer, args: Arguments) -> Answer:
     listener = ls.runs.listen(
         project, args["run"], offsets, follow=args["follow"] is not False
     )
+    starting = asyncio.ensure_future(listener.started())
+    patience.attend(ls, project, args["run"], starting)
     try:
-        return (await listener.started()).as_json()
+        return (await starting).as_json()
     except UnknownRun as error:
         known = await _known(project)
         raise with_near(error, args["run"], known) from error

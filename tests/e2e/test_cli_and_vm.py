@@ -130,9 +130,11 @@ def test_who_waits_for_a_lost_link_is_told_and_may_leave(
     assert listed.returncode == 0
     assert b"The VM did not answer" in listed.stderr
 
-    for how in (signal.SIGINT, signal.SIGKILL):
+    connect, program = ("connect",), ("exec", "--", "true")
+    left = ((connect, signal.SIGINT), (connect, signal.SIGKILL))
+    for words, how in (*left, (program, signal.SIGKILL)):
         with subprocess.Popen(
-            [sys.executable, "-m", "colab_devsync", "connect"],
+            [sys.executable, "-m", "colab_devsync", *words],
             cwd=here,
             env=place.env,
             stderr=subprocess.PIPE,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,15 @@ def test_a_running_debuggee_can_be_asked_for_again(
     assert "waitSeconds" not in again
     text = place.run("debug", "--run", info["run"], cwd=here).stderr.decode()
     assert f"waits for a debugger at 127.0.0.1:{info['connect']['port']}." in text
+
+
+def test_a_port_that_is_taken_is_said(place: Place, here: Path, remote: Remote) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        words = ("--attach-info", "--port", str(port), "train.py")
+        done = place.run("debug", *words, cwd=here)
+    assert json.loads(done.stdout)["connect"]["port"] != port
+    assert f"Port {port} of this machine is taken" in done.stderr.decode()
 
 
 def test_ctrl_c_ends_the_debuggee(place: Place, here: Path, remote: Remote) -> None:
