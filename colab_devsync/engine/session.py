@@ -61,6 +61,7 @@ class Session:
         the VM than the configuration's provider."""
         self.root = root.resolve()
         self._profile = profile
+        self._complaint: str | None = None  # the last one about a changed configuration
         self._loop = EngineLoop(
             f"devsync-engine-{self.root.name}", self._after_batch, self._step_failed
         )
@@ -281,10 +282,14 @@ class Session:
 
     def reload(self) -> None:
         """Takes over a changed configuration; a broken one changes nothing."""
+        reach, complaint = self._reach, self._complaint
         try:
-            self.use_config(self._reach.read_config())
+            self.use_config(reach.read_config())
         except DevsyncError as exc:
-            self._reach.message = str(exc)
+            reach.message = self._complaint = str(exc)
+        else:
+            if reach.message == complaint:
+                reach.message = None
 
     def use_config(self, config: Config) -> None:
         """Reconnects if the way to the VM changed, compares if the rules did."""

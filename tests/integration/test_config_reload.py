@@ -49,6 +49,21 @@ def test_a_broken_file_is_an_error_even_while_online(project: Project) -> None:
     assert project.session.status().message is None
 
 
+def test_a_corrected_file_is_complained_of_no_more(project: Project) -> None:
+    project.connect()
+    config = project.root / CONFIG
+    good = config.read_text(encoding="utf-8")
+    for text, is_broken in ((good + "\n[sink]\n", True), (good, False)):
+        config.write_text(text, encoding="utf-8")
+        project.session.config_changed()
+        project.wait(
+            lambda is_broken=is_broken: (
+                bool(project.session.status().message) is is_broken
+            ),
+            "what the status says of it",
+        )
+
+
 def test_a_check_changes_nothing_and_mirroring_goes_on_after_it(
     project: Project,
 ) -> None:
