@@ -15,7 +15,7 @@ from colab_devsync.engine.traffic.congestion import Window
 SECONDS = 10.0
 PING_S = 0.05
 START_S = 1.5
-FIRST_TRIPS = 12  # round trips after which the link has to be full
+FIRST_TRIPS = 5  # round trips after which the link has to be full
 
 
 @dataclass

@@ -22,6 +22,7 @@ FIRST = 192 << 10  # bytes, over all streams, at the start: nothing is known of 
 LIMIT = 48 << 20
 _LOOKS = 3  # pings of which the best counts: one high ping is the machine's noise
 _CLEAR_S = 0.2
+_LEAP = 6.0  # times as much in a round trip, at most
 _RATE_S = 0.5  # what arrived this long ago tells how fast the link is
 _GUESS = 500_000  # bytes/s, the slowest link we have patience for
 _SMALLEST, _LARGEST = 32 << 10, 2 << 20  # bytes in one frame
@@ -39,13 +40,16 @@ class Pace:
 
     def arrived(self, size: int, limit: int, late_s: float | None = None) -> Pace:
         """At the start, what arrives makes room for as much again: it doubles every
-        round trip, and more while nothing at all queues. `late_s`: how much longer
-        than a ping it took; a slow link shows itself by that before the next ping."""
-        if not self.is_fast or (late_s is not None and late_s > self.target_s / 2):
+        round trip. `late_s`: how much longer than a ping it took; a slow link shows
+        itself by that before the next ping. The less of it queues, the more follows:
+        up to what would queue for half of what we allow."""
+        allowed_s = self.target_s / 2
+        if not self.is_fast or (late_s is not None and late_s > allowed_s):
             return self
-        is_free = late_s is not None and late_s < self.target_s / 12
-        more = 2 * size if is_free else size
-        return self._at(min(limit, self.size + more))
+        times = 2.0
+        if late_s is not None:
+            times = min(_LEAP, max(times, allowed_s / max(late_s, 0.001)))
+        return self._at(min(limit, self.size + int((times - 1) * size)))
 
     def slow(self) -> Pace:
         """Doubles no more."""
