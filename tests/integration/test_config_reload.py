@@ -24,6 +24,16 @@ def test_new_rules_hold_for_the_next_file(project: Project) -> None:
     assert project.session.status().link == "online"
 
 
+def test_a_save_while_the_rules_change_is_told_like_any_other(project: Project) -> None:
+    project.connect()
+    project.sync()
+    project.configure(sync='exclude = ["*.log"]')
+    project.session.config_changed()
+    project.save("train.py", "x = 1\n")
+    project.wait(lambda: project.log.mirrored("train.py"), "the save is told")
+    assert project.there("train.py") == b"x = 1\n"
+
+
 def test_another_root_is_another_place(project: Project, tmp_path: Path) -> None:
     project.write("train.py", "x = 1\n")
     project.sync()

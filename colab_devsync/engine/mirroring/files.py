@@ -75,6 +75,7 @@ class Files:
         self._greeting = (0.0, "")  # when the VM last greeted, and its digest then
         self.mirror: Mirror | None = None  # from the first connect on
         self.syncs = Syncs(loop)
+        self._saved_early: dict[str, float] = {}  # before there were rules; when
         self.watch_problem: Problem | None = None
 
     @property
@@ -154,6 +155,9 @@ class Files:
                 inside = path.resolve().relative_to(self._root)
             except (ValueError, OSError):
                 return  # not a file of this project
+        if self.mirror is not None and self.mirror.rules is None:
+            # The survey finds the file, but does not know that somebody waits for it.
+            self._saved_early[inside.as_posix()] = since
         self._look_at([inside.as_posix()], since)
 
     def use(self, sync: SyncConfig) -> None:
@@ -296,3 +300,6 @@ class Files:
         if self.mirror is None or self.syncs.is_checking:
             return
         self.mirror.apply(found, torn=uplink is not None and uplink.hello.torn)
+        saved, self._saved_early = self._saved_early, {}
+        for path, since in saved.items():
+            self._look_at([path], since)
