@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import pwd
@@ -75,15 +76,24 @@ def machine(root: str) -> Dict[str, object]:
 
 def gpu() -> Optional[str]:
     """The GPUs' names as nvidia-smi gives them, or None."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(
-            query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return _gpus() or None
+    except (OSError, subprocess.SubprocessError):
         return None
-    names = answer.stdout.decode("utf-8", "replace").strip().splitlines()
-    return "; ".join(names) if answer.returncode == 0 and names else None
+
+
+@functools.lru_cache(maxsize=None)
+def _gpus() -> str:
+    """Asked once, as they stay and it may take a second. OSError, SubprocessError."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    answer = subprocess.run(
+        query,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=10,
+        check=True,
+    )
+    return "; ".join(answer.stdout.decode("utf-8", "replace").strip().splitlines())
 
 
 def _ram_total() -> Optional[int]:
