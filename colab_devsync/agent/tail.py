@@ -18,7 +18,7 @@ from . import wire
 from .pacing import Window
 from .runs import NoRun, NotStarted, Run, Runs
 
-_EAGER_S, _FIRST_S = 0.002, 1.0  # between looks for the first output, and for how long
+_EAGER_S, _FIRST_S = 0.001, 1.0  # between looks for the first output, and for how long
 _FLOWING_S = 0.01  # between looks while output comes
 _SILENT_S = 0.05
 _EASING = 1.3

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import replace
 from pathlib import Path
 
 from ..core.config import CONFIG_NAME, Config, LinkConfig, load_config
 from ..errors import ConfigError
+
+# Every command reads the file, because it may have been edited; mostly it was not.
+_parsed = functools.lru_cache(maxsize=16)(load_config)
 
 
 def load_project(root: Path, profile: str | None) -> Config:
@@ -23,7 +27,7 @@ def load_project(root: Path, profile: str | None) -> Config:
         raise ConfigError(f"{path} is not UTF-8: {exc}.", "Save it as UTF-8.") from exc
     except OSError as exc:
         raise ConfigError(f"Cannot read {path}: {exc.strerror}.") from exc
-    config = load_config(text, folder_name=root.name, profile=profile, source=str(path))
+    config = _parsed(text, folder_name=root.name, profile=profile, source=str(path))
     return replace(config, link=with_key_of(root, config.link))
 
 
