@@ -38,7 +38,7 @@ from .surveyor import Surveyor
 from .sync_job import SyncJob, Syncs
 from .watcher import Watcher
 
-_TREE_PAUSE_S = 1.0
+_TREE_PAUSE_S, _TREE_LATEST_S = 1.0, 5.0  # after a tree was moved in
 _GREETING_S = 2.0  # so long its digest is the present
 
 
@@ -75,6 +75,7 @@ class Files:
         self._greeting = (0.0, "")  # when the VM last greeted, and its digest then
         self.mirror: Mirror | None = None  # from the first connect on
         self.syncs = Syncs(loop)
+        self._tree_due: float | None = None  # a tree was moved in; look again by then
         self._saved_early: dict[str, float] = {}  # before there were rules; when
         self.watch_problem: Problem | None = None
 
@@ -121,7 +122,7 @@ class Files:
 
     def forget(self) -> None:
         """The next link leads somewhere else, or there is none."""
-        self.mirror = None
+        self.mirror = self._tree_due = None
 
     def _open_mirror(self) -> Mirror:
         if self.mirror is None:
@@ -185,12 +186,22 @@ class Files:
                 mirror.touched(path, since)
 
     def _survey_soon(self) -> None:
-        """A whole tree was moved in. A survey that runs may have passed there; what it
-        has seen shall be on its way before the next one walks again."""
-        if self._surveyor.is_at_work:
-            self._loop.after(_TREE_PAUSE_S, self._surveyor.start)
-        else:
-            self._surveyor.start()
+        """A whole tree was moved in. A survey that runs may have passed there, but has
+        seen most of it: that shall be on the VM before the next one walks again."""
+        if self._tree_due is None:
+            self._tree_due = time.monotonic() + _TREE_LATEST_S
+            self._survey_at_rest()
+
+    def _survey_at_rest(self) -> None:
+        mirror, due = self.mirror, self._tree_due
+        if mirror is None or due is None:
+            return
+        is_busy = self._surveyor.is_at_work or not mirror.is_at_rest()
+        if is_busy and time.monotonic() < due:
+            self._loop.after(_TREE_PAUSE_S, self._survey_at_rest)
+            return
+        self._tree_due = None
+        self._surveyor.start(is_local=self._is_settled())
 
     def _start_watcher(self) -> None:
         assert self._reach.config is not None
