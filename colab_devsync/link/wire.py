@@ -12,8 +12,6 @@ from typing import Protocol
 
 from ..errors import ConnectFailed
 
-_READ_AHEAD = 256 * 1024
-
 
 class Wire(Protocol):
     """A reliable, ordered, bidirectional byte pipe. Blocking."""
@@ -29,25 +27,16 @@ class Wire(Protocol):
 
 
 class SocketWire:
-    """A connected socket, read ahead so that small packets cost one system call."""
+    """A connected socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(None)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
-        self._ahead = b""
-        self._at = 0
 
     def recv(self, size: int) -> bytes:
-        if self._at == len(self._ahead):
-            if size >= _READ_AHEAD:
-                return self._sock.recv(size)
-            self._ahead = self._sock.recv(_READ_AHEAD)
-            self._at = 0
-        data = self._ahead[self._at : self._at + size]
-        self._at += len(data)
-        return data
+        return self._sock.recv(size)
 
     def send(self, data: bytes | memoryview) -> int:
         return self._sock.send(data)
