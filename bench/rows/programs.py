@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..competitors import opened_master
 from ..lsp_client import LspClient
 from ..report import Result, median
 from ..trees import source_bytes
@@ -38,7 +40,8 @@ def first_line(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
     """From `devsync.run` to the first output, with nothing left to mirror."""
     project = world.project()
     (project.root / "hello.py").write_text(HELLO)
-    started = median([_python_ms(project.root / "hello.py") for _ in range(9)])
+    argv = [sys.executable, "-u", str(project.root / "hello.py")]
+    started = median([_first_line_ms(argv) for _ in range(9)])
     world.rtt(rtt_ms)
     times = []
     with world.online(project) as client:
@@ -49,8 +52,9 @@ def first_line(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
             first = _output(client, run, mark)
             times.append(1000 * (first - began))
             _wait_end(client, run, mark)
+    row = "first line of a run"
     yield Result(
-        "first line of a run",
+        row,
         OURS,
         rtt_ms,
         median(times),
@@ -58,6 +62,11 @@ def first_line(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
         limit=2 * rtt_ms + started,
         note=f"Python alone starts in {started:.0f} ms; 2 RTT + that",
     )
+    if effort.others:
+        with opened_master(world.target()) as target:
+            argv = [*target.ssh(), target.host, shlex.join(argv)]
+            ms = median([_first_line_ms(argv) for _ in range(effort.repeats)])
+        yield Result(row, "ssh, ControlMaster", rtt_ms, ms, "ms")
 
 
 def reattach(world: World, rtt_ms: int, effort: Effort) -> Iterator[Result]:
@@ -176,9 +185,8 @@ def _save_ms(client: LspClient, root: Path, number: int) -> float:
     return 1000 * (note.at - told)
 
 
-def _python_ms(script: Path) -> float:
+def _first_line_ms(argv: list[str]) -> float:
     began = time.perf_counter()
-    argv = [sys.executable, "-u", str(script)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
