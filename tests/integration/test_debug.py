@@ -415,7 +415,7 @@ def test_a_link_cut_in_the_middle_of_the_start(
     client.resume(stop)
     client.wait_end()
     runs = debugging.project.session.runs.list().result(START_S)
-    assert [run.id for run in runs] == ["train-1"]  # started once
+    assert len(runs) == 1  # started once; an agent that was cut off may have begun to
 
 
 def test_nobody_attaches_and_nothing_is_left(debugging: Debugging) -> None:

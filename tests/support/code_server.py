@@ -219,17 +219,23 @@ class Window:
     def open_file(self, name: str) -> None:
         self._quick_input("Control+p").fill(name)
         self.pick(name)
-        expect(self.tab(name)).to_be_visible()
+        # Not a comparison with that file, whose title begins with the name.
+        expect(self.find(f'.tab.active[aria-label="{name}"]')).to_be_visible()
         expect(self.find(".editor-instance .view-line").first).to_be_visible()
 
-    def tab(self, name: str) -> Locator:
-        return self.find(".tab.active", name)
-
     def type_over(self, text: str) -> None:
-        """Replaces what is in the active editor."""
-        self.find(".editor-group-container.active .view-lines").first.click()
-        self.keys("Control+a")
-        self.page.keyboard.insert_text(text)
+        """Replaces what is in the active editor, until it shows that: what is typed
+        while VS Code still changes editors is lost."""
+        lines = self.find(".editor-group-container.active .view-lines").first
+        *_, last = text.split("\n")[:-1] or [text]
+        for _ in range(20):
+            lines.click()
+            self.keys("Control+a")
+            self.page.keyboard.insert_text(text)
+            with contextlib.suppress(AssertionError):
+                expect(lines).to_contain_text(last, timeout=3000)
+                return
+        raise AssertionError(f"the editor does not take {last!r}")
 
     def save(self) -> None:
         self.keys("Control+s")
@@ -360,6 +366,17 @@ class Window:
         if not title.is_visible():
             self.palette("Focus on Colab VM View")
         expect(title).to_be_visible()
+
+    def wait_row(self, text: str, says: str | re.Pattern[str]) -> None:
+        """Until the row with `text` says so. VS Code shows its own view of a debug
+        session when that pleases it: ours is opened again."""
+        for _ in range(12):
+            self.open_view()
+            with contextlib.suppress(AssertionError):
+                expect(self.row(text)).to_contain_text(says, timeout=5000)
+                return
+        shown = self.find(".sidebar .monaco-list-row").all_inner_texts()
+        raise AssertionError(f"no row {text} that says {says!r}: {shown}")
 
     def row(self, text: str) -> Locator:
         return self.find(".sidebar .monaco-list-row", text).first

@@ -139,10 +139,9 @@ def link_cut(project: Open) -> None:
     window.debug_button("stop").click()
     expect(window.find(".debug-toolbar")).to_be_hidden()
     window.palette("Clear All Notifications")
-    window.open_view()
-    expect(window.row("train-1")).to_contain_text("SIGINT")
+    window.wait_row("train-1", "SIGINT")
     for run in ("train-2", "train-3"):
-        expect(window.row(run)).to_contain_text(re.compile("done|SIG"))
+        window.wait_row(run, re.compile("done|SIG"))
 
 
 def page_of_the_vm(project: Open) -> None:
