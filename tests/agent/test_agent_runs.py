@@ -570,6 +570,9 @@ def test_old_logs_are_removed(agent: Driven, root: Path) -> None:
             agent.tokens += agent.ask("tokens", count=1)["tokens"]
             with shell(agent, "exit") as client:
                 client.finish()
+        locks = (root / ".colab-devsync" / "runs").glob("*/lock")
+        held = [str(one) for one in locks if one.parent.name != "job-1"]
+        until(lambda: not any(map(is_locked, held)), "their keepers have gone, too")
         with shell(agent, "exit") as client:
             client.finish()
             names = [one["run"] for one in agent.ask("runs")["runs"]]
