@@ -69,7 +69,7 @@ def status() -> None:
     """Show link, VM and mirror."""
     settings = current()
     with Talk(settings) as talk:
-        found = talk.status()
+        found = talk.status(look=True)
         output.result(settings, found, _describe(found))
 
 

@@ -89,9 +89,10 @@ class Talk:
         """A short command's result, or a long one's `started`."""
         return self._execute(name, {"folder": self.folder, **arguments})
 
-    def status(self) -> dict[str, Any]:
-        """The project's. ConfigError if it is offline and could not be online."""
-        found: dict[str, Any] = self.in_project("status")
+    def status(self, *, look: bool = False) -> dict[str, Any]:
+        """The project's; with `look`, the VM is asked how it is now. ConfigError if it
+        is offline and could not be online."""
+        found: dict[str, Any] = self.in_project("status", look=look)
         if found["link"] in ("offline", "blocked"):
             load_project(Path(self.folder), self.settings.profile_name)
         return found

@@ -72,9 +72,10 @@ async def disconnect(ls: DevsyncServer, args: Arguments) -> Answer:
 
 async def status(ls: DevsyncServer, args: Arguments) -> Answer:
     project = ls.folders.project(args["folder"])
-    looked = settle(project.session.look_at_vm())
-    with suppress(TimeoutError, asyncio.TimeoutError):  # then they are as they were
-        await asyncio.wait_for(looked, _LOOK_S)
+    if args["look"]:
+        looked = settle(project.session.look_at_vm())
+        with suppress(TimeoutError, asyncio.TimeoutError):  # then they are as they were
+            await asyncio.wait_for(looked, _LOOK_S)
     body = ls.folders.status(project, project.session.standing())
     sessions = sessions_of(project.root, project.profile)
     return body if sessions is None else {**body, "sessions": sessions}
@@ -136,7 +137,7 @@ COMMANDS: Mapping[str, Command] = {
         {**FOLDER, "endpoint": Key(str), "forgetHostKey": Key(bool)}, run=connect
     ),
     "devsync.disconnect": Command(wait=disconnect),
-    "devsync.status": Command(wait=status),
+    "devsync.status": Command({**FOLDER, "look": Key(bool)}, wait=status),
     "devsync.sync": Command({**FOLDER, "check": Key(bool)}, run=sync),
     "devsync.conflicts": Command(run=conflicts),
     "devsync.resolve": Command(
