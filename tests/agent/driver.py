@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,6 @@ class FaultyStream(LocalStream):
     """Adds code to the agent's sources on their way, just before it starts."""
 
     fault: str
-    ended: threading.Event
-
-    def read(self, size: int) -> bytes:
-        data = super().read(size)
-        if not data:
-            self.ended.set()
-        return data
-
-    def dispose(self, wait: bool) -> None:
-        """After close(): gives the pipes back."""
-        if wait:
-            assert self.ended.wait(PATIENCE_S)
-        self._drain.join(PATIENCE_S)
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe
-            pipe.close()
 
     def write(self, data: bytes | memoryview) -> None:
         whole = bytes(data)
@@ -69,7 +52,6 @@ class FaultyShell(LocalShell):
 
     def exec(self, command: str) -> LocalStream:
         stream = FaultyStream(command, self._shell)
-        stream.ended = threading.Event()
         stream.fault = self._fault
         self._streams.append(stream)
         return stream
@@ -105,7 +87,7 @@ class Driven:
                 self.connection, python=python, hello=hello, timeout_s=PATIENCE_S
             )
         except BaseException:
-            self._end(wait=False)
+            self._end()
             raise
         self.client: AgentClient = started[0]
         self.hello: Hello = started[1]
@@ -123,11 +105,11 @@ class Driven:
         if not self._is_over:
             self._is_over = True
             self.client.close()
-            self._end(wait=True)
+            self._end()
 
-    def _end(self, wait: bool) -> None:
+    def _end(self) -> None:
         self.connection.close()
-        self.connection.stream().dispose(wait)
+        self.connection.stream().dispose()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -42,10 +42,7 @@ class Shells(LocalShell):
         self.close()
         for stream in self._streams:
             assert isinstance(stream, LocalStream)
-            stream._drain.join(PATIENCE_S)
-            for pipe in (stream.process.stdout, stream.process.stderr):
-                assert pipe
-                pipe.close()
+            stream.dispose()
 
     def process(self) -> subprocess.Popen[bytes]:
         stream = self._streams[0]

@@ -28,6 +28,7 @@ NODE = ROOT / ".cache/node/bin/node"
 VSIX = ROOT / "dist/colab-devsync.vsix"
 SHOTS = ROOT / "build/vscode"
 PATIENCE_MS = 60_000
+ROW_MS = 15_000
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
@@ -192,11 +193,25 @@ class Window:
 
     # --- palette, files -----------------------------------------------------------
 
-    def pick(self, text: str) -> None:
-        """Types into the open quick input and takes the row that says `text`."""
+    def _take(self, text: str) -> bool:
+        """The row of the open quick input that says `text`. A quick input closes when
+        anything else takes the focus, a terminal that starts for example."""
         row = self.find(".quick-input-list .monaco-list-row", text).first
-        expect(row).to_be_visible()
-        row.click()
+        try:
+            expect(row).to_be_visible(timeout=ROW_MS)
+            row.click(timeout=ROW_MS)
+            expect(row).to_be_hidden(timeout=ROW_MS)
+        except (AssertionError, PlaywrightTimeout):
+            return False
+        return True
+
+    def _choose(self, key: str, typed: str, *rows: str) -> None:
+        """Row after row, from the beginning when a quick input closed on the way."""
+        for _ in range(4):
+            self._quick_input(key).fill(typed)
+            if all(self._take(row) for row in rows):
+                return
+        raise AssertionError(f"{typed} does not lead to {rows[-1]}")
 
     def _quick_input(self, key: str) -> Locator:
         """Opened by `key`, which is lost on a window that is busy."""
@@ -212,13 +227,12 @@ class Window:
         """The palette, with what was typed into it."""
         self._quick_input("F1").fill(f">{command}")
 
-    def palette(self, command: str) -> None:
-        self.offer(command)
-        self.pick(command)
+    def palette(self, command: str, *rows: str) -> None:
+        """A command of the palette, and the rows it asks for."""
+        self._choose("F1", f">{command}", command, *rows)
 
     def open_file(self, name: str) -> None:
-        self._quick_input("Control+p").fill(name)
-        self.pick(name)
+        self._choose("Control+p", name, name)
         # Not a comparison with that file, whose title begins with the name.
         expect(self.find(f'.tab.active[aria-label="{name}"]')).to_be_visible()
         expect(self.find(".editor-instance .view-line").first).to_be_visible()

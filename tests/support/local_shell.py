@@ -22,6 +22,7 @@ class LocalStream:
             bufsize=0,
         )
         self._tail = bytearray()
+        self._reading = threading.Lock()
         self._drain = threading.Thread(
             target=self._read_stderr, name="devsync-test-stderr", daemon=True
         )
@@ -34,7 +35,11 @@ class LocalStream:
 
     def read(self, size: int) -> bytes:
         assert self.process.stdout
-        return self.process.stdout.read(size) or b""
+        try:
+            with self._reading:
+                return self.process.stdout.read(size) or b""
+        except ValueError as exc:
+            raise LinkLost("the shell was closed") from exc
 
     def write(self, data: bytes | memoryview) -> None:
         assert self.process.stdin
@@ -55,6 +60,15 @@ class LocalStream:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    def dispose(self) -> None:
+        """After close(): gives the pipes back, to nobody who still reads them."""
+        self._drain.join(60)
+        assert self.process.stdout
+        assert self.process.stderr
+        with self._reading:
+            self.process.stdout.close()
+        self.process.stderr.close()
 
     def stderr_tail(self) -> bytes:
         self._drain.join(1)

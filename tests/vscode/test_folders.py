@@ -71,8 +71,7 @@ def test_folders(window: Window, remote: Remote) -> None:
 
 def task(window: Window) -> None:
     """Of the second folder; it runs there."""
-    window.palette("Tasks: Run Task")
-    window.pick("try it")
+    window.palette("Tasks: Run Task", "try it")
     expect(window.terminal).to_contain_text("beta-2 runs on the VM")
     expect(window.terminal).to_contain_text("beta again")
 
@@ -80,11 +79,9 @@ def task(window: Window) -> None:
 def nobody_s(window: Window) -> None:
     """From a file that is in no project, somebody has to say which one."""
     window.open_file("loose.py")
-    window.palette("Colab VM: Show Status")
-    window.pick("/beta")
+    window.palette("Colab VM: Show Status", "/beta")
     expect(window.output).to_contain_text("beta: connected")
-    window.palette("Colab VM: Show Status")
-    window.pick("/alpha")
+    window.palette("Colab VM: Show Status", "/alpha")
     expect(window.output).to_contain_text("alpha: connected")
 
 

@@ -67,8 +67,7 @@ def test_palette(window: Window, here: Path, remote: Remote) -> None:
 
 def terminal_profile(window: Window, there: Path) -> None:
     """In a window that has no terminal yet."""
-    window.palette("Create New Terminal (With Profile)")
-    window.pick("Colab VM")
+    window.palette("Create New Terminal (With Profile)", "Colab VM")
     window.type_in_terminal("pwd -P > where.txt")
     where = there / "where.txt"
     wait_until(holds(where, f"{there.resolve()}\n"), "a shell is on the VM")
@@ -77,8 +76,7 @@ def terminal_profile(window: Window, there: Path) -> None:
 
 def task(window: Window) -> None:
     """Of tasks.json; its exit code is that of the program on the VM."""
-    window.palette("Tasks: Run Task")
-    window.pick("try it")
+    window.palette("Tasks: Run Task", "try it")
     expect(window.terminal).to_contain_text("to the VM")
     expect(window.terminal).to_contain_text(re.compile(r"exit\s*code:\s*3"))
     window.shot("task")

@@ -103,8 +103,7 @@ def conflict(project: Open) -> None:
     window.type_over("RATE = 6\n")
     window.save()
     window.wait_status("1 conflict")
-    window.palette("Resolve a Conflict")
-    window.pick("Take the VM's Version")
+    window.palette("Resolve a Conflict", "Take the VM's Version")
     expect(window.status).not_to_contain_text("conflict")
     wait_until(holds(project.here / "train.py", "RATE = 5\n"), "the VM's is here")
 
@@ -119,8 +118,7 @@ def link_cut(project: Open) -> None:
     expect(window.output).to_contain_text("runs")
     project.proxy.freeze()
     window.wait_status("connection lost")
-    window.palette("Stop a Run")
-    window.pick("train-1")
+    window.palette("Stop a Run", "train-1")
     expect(window.toast("train-1 is not stopped yet")).to_be_visible()
     window.palette("Clear All Notifications")
     window.type_over(NEXT)
@@ -186,7 +184,6 @@ def palette(project: Open) -> None:
     window = project.window
     window.palette("Check Everything (Doctor)")
     expect(window.output).to_contain_text("agent: Python")
-    window.palette("Set Up Another Editor")
-    window.pick("helix")
+    window.palette("Set Up Another Editor", "helix")
     written = project.here / ".helix" / "languages.toml"
     wait_until(written.exists, "Helix is set up")
