@@ -66,9 +66,15 @@ def runtime_dir() -> Path:
     given = os.environ.get("COLAB_DEVSYNC_RUNTIME_DIR")
     if given:
         return private_dir(Path(os.path.abspath(given)))
+    import warnings
+
     from platformdirs import user_runtime_path
 
-    return private_dir(user_runtime_path(APP, appauthor=False))
+    with warnings.catch_warnings():
+        # Without XDG_RUNTIME_DIR (root, containers) it warns and takes a folder that
+        # `private_dir` checks all the same.
+        warnings.simplefilter("ignore")
+        return private_dir(user_runtime_path(APP, appauthor=False))
 
 
 def log_dir() -> Path:
