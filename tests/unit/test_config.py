@@ -371,11 +371,23 @@ def test_a_profile_that_clashes_with_the_base_is_named() -> None:
     assert 'with profile "b"' in problem.message
 
 
-def test_an_unknown_profile_names_the_known_ones() -> None:
+def test_an_unknown_profile_names_the_known_ones_and_what_to_do() -> None:
     with pytest.raises(ConfigError, match=r'"gpu3"; .*"gpu2"; did you mean "gpu2"\?'):
         load(FULL, profile="gpu3")
-    with pytest.raises(ConfigError, match=r'no profile "x"; .*none is defined'):
+    text = "[profiles.laptop.link]\n[profiles.gpu2.link]\n"
+    with pytest.raises(ConfigError, match=r'expected one of "gpu2", "laptop"') as told:
+        load(text, profile="gpu-old")
+    hint = "choose --profile gpu2 or laptop, or define [profiles.gpu-old]"
+    assert told.value.hint == hint
+    with pytest.raises(ConfigError, match=r'no profile "x"; .*none is defined') as told:
         load("", profile="x")
+    assert told.value.hint == "choose no profile, or define [profiles.x]"
+
+
+def test_a_file_that_is_no_toml_is_not_said_to_lack_a_profile() -> None:
+    with pytest.raises(ConfigError, match="is no TOML") as told:
+        load("[profiles.gpu2.link]\nuser = \n", profile="gpu2")
+    assert "there is no profile" not in str(told.value)
 
 
 # --- everything -----------------------------------------------------------------------

@@ -15,7 +15,7 @@ import tomli
 from . import rules
 from .positions import NOWHERE, Path, Span, locate
 from .problems import ConfigProblem, InvalidConfig
-from .read import Mistake, Reader, Values, closest
+from .read import Mistake, Reader, Values, by_nearness, closest
 from .schema import CONFIG_NAME, Config
 
 
@@ -27,6 +27,7 @@ class _Document:
         self.profiles: dict[str, Values] = {}
         self._own: list[ConfigProblem] = []
         self._places = NOWHERE
+        self._is_toml = False
         self._read(text)
         self._base_mistakes = self._together(None)
 
@@ -42,13 +43,17 @@ class _Document:
         for name in self.profiles:
             theirs = (one for one in self._together(name) if one not in base)
             found += [self._problem(one, name) for one in theirs]
-        if profile is not None and profile not in self.profiles:
+        if profile is not None and self.lacks(profile):
             found.append(self._no_such(profile))
         return tuple(sorted(found, key=lambda one: (one.line, one.column)))
 
     def fits(self, profile: str | None) -> bool:
         """Whether base and profile go together (each key alone aside)."""
         return not self._together(profile)
+
+    def lacks(self, profile: str) -> bool:
+        """Whether it can be read and defines no such profile."""
+        return self._is_toml and profile not in self.profiles
 
     def completed(self, profile: str | None, folder_name: str) -> Values:
         over = self.profiles.get(profile, {}) if profile is not None else {}
@@ -66,6 +71,7 @@ class _Document:
                 ConfigProblem(0, 0, 0, 0, "", f"cannot be read: {error}", "plain TOML")
             )
         else:
+            self._is_toml = True
             reader = Reader()
             self.base, self.profiles = reader.document(raw)
             self._own += [self._problem(one, None) for one in reader.mistakes]
@@ -95,7 +101,8 @@ class _Document:
         return inside if given else path
 
     def _no_such(self, profile: str) -> ConfigProblem:
-        known = ", ".join(f'"{name}"' for name in self.profiles) or "none is defined"
+        names = by_nearness(profile, self.profiles)
+        known = ", ".join(f'"{name}"' for name in names) or "none is defined"
         return _at(
             self._places.key(("profiles",)),
             "profiles",
@@ -139,6 +146,10 @@ def _hint(document: _Document, profile: str | None) -> str:
     fitting = [name for name in document.profiles if document.fits(name)]
     if profile is None and fitting and not document.fits(None):
         return f"choose a profile: --profile {' or '.join(fitting)}"
+    if profile is not None and document.lacks(profile):
+        names = by_nearness(profile, document.profiles)
+        named = f"--profile {' or '.join(names)}" if names else "no profile"
+        return f"choose {named}, or define [profiles.{_dotted((profile,))}]"
     return "correct the file; docs/reference/configuration.md has every key"
 
 

@@ -199,6 +199,15 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return plain[found[0]] if found else None
 
 
+def by_nearness(word: str, known: Iterable[str]) -> list[str]:
+    """The known words, first what looks most like `word`."""
+
+    def unlikeness(name: str) -> float:
+        return -difflib.SequenceMatcher(None, name.lower(), word.lower()).ratio()
+
+    return sorted(known, key=unlikeness)
+
+
 def describe(raw: object) -> str:
     """A TOML value in a few words, for "is …"."""
     if isinstance(raw, str):
