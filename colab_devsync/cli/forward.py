@@ -30,7 +30,7 @@ def forward(remote_port: int | None, local_port: int | None, close: bool) -> Non
         raise click.UsageError("Name the port to close.")
     with Talk(settings) as talk:
         if remote_port is None:
-            _list(settings, talk.in_project("status")["forwards"])
+            _list(settings, talk.status()["forwards"])
         elif close:
             port = local_port or remote_port
             done = talk.job("forward", remotePort=port, close=True)

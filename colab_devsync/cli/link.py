@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from ..errors import ConfigError
 from . import new_runtime, output, pull
 from .runs import summary
 from .settings import current, global_options
-from .talk import Talk
+from .talk import IDLE, Talk
 
 _LINK_COLOURS = {"online": "green", "connecting": "yellow", "offline": "white"}
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "yellow")}
@@ -59,7 +60,14 @@ def disconnect() -> None:
     """Disconnect from the VM; nothing is mirrored until `connect` or `sync`."""
     settings = current()
     with Talk(settings) as talk:
+        was_idle = talk.in_project("status")["link"] in IDLE
         status = talk.in_project("disconnect")
+        try:
+            talk.require_config()
+        except ConfigError as error:
+            if was_idle:  # else a session has ended, whatever its file says now
+                raise
+            output.note(f"warning: {error.message}")
         output.result(settings, status, _describe(status))
 
 

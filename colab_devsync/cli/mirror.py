@@ -86,6 +86,7 @@ def resolve(path: str | None, every: bool, keep: str) -> None:
     if (path is None) == (not every):
         raise click.UsageError("Name one PATH, or give --all.")
     with Talk(settings) as talk:
+        talk.status()
         known = _all_paths(talk)
         paths = known if path is None else [_meant(path, talk.folder, known)]
         for name in paths:

@@ -27,6 +27,9 @@ from .settings import Server, Settings
 
 _CLIENT = {"name": "colab-devsync-cli", "version": __version__}
 
+IDLE = ("offline", "blocked")
+"""The `link` of a session that neither is online nor tries to be."""
+
 Notified = Callable[[str, Any], None]
 
 
@@ -93,9 +96,13 @@ class Talk:
         """The project's; with `look`, the VM is asked how it is now. ConfigError if it
         is offline and could not be online."""
         found: dict[str, Any] = self.in_project("status", look=look)
-        if found["link"] in ("offline", "blocked"):
-            load_project(Path(self.folder), self.settings.profile_name)
+        if found["link"] in IDLE:
+            self.require_config()
         return found
+
+    def require_config(self) -> None:
+        """ConfigError if the project's configuration has mistakes."""
+        load_project(Path(self.folder), self.settings.profile_name)
 
     def send(self, name: str, **arguments: Any) -> None:
         """A command in the project whose answer nobody waits for."""

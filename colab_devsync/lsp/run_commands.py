@@ -139,10 +139,15 @@ def _only(found: Sequence[RunInfo]) -> RunInfo:
     running = [one for one in found if one.state == "running"]
     if len(running) == 1:
         return running[0]
+    if not running:
+        raise UnknownRun(
+            "No program runs on the VM, so there is nothing to stop.",
+            "`colab-devsync runs` lists those that have ended.",
+        )
     names = ", ".join(one.id for one in running)
     raise UnknownRun(
-        f"{len(running)} programs run{': ' + names if names else ''}.",
-        "Name one; `colab-devsync runs` lists them." if running else "",
+        f"{len(running)} programs run: {names}.",
+        "Name one; `colab-devsync runs` lists them.",
     )
 
 

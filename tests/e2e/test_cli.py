@@ -13,6 +13,11 @@ import pytest
 from colab_devsync import __version__
 from tests.e2e.place import Place
 
+_NEED_A_CONFIGURATION = (
+    *("sync", "status", "conflicts", "resolve --all --keep local"),
+    *("forward", "forward 8080", "disconnect"),
+)
+
 
 def lines(data: bytes) -> list[dict[str, object]]:
     return [json.loads(line) for line in data.decode().splitlines()]
@@ -56,10 +61,30 @@ def test_a_broken_configuration_is_2_with_its_place(
     place: Place, project: Path
 ) -> None:
     (project / ".colabremote.toml").write_text('[link]\nprovidr = "sandbox"\n')
-    for command in ("sync", "status", "conflicts"):
-        done = place.run(command, cwd=project)
+    for command in _NEED_A_CONFIGURATION:
+        done = place.run(*command.split(), cwd=project)
         assert done.returncode == 2, command
         assert ".colabremote.toml:2:1: link.providr" in done.stderr.decode()
+
+
+def test_a_broken_configuration_does_not_keep_a_session_from_ending(
+    place: Place, project: Path
+) -> None:
+    assert place.run("connect", cwd=project).returncode == 0
+    (project / ".colabremote.toml").write_text('[link]\nprovidr = "sandbox"\n')
+    done = place.run("disconnect", "--json", cwd=project)
+    assert done.returncode == 0
+    assert lines(done.stdout)[0]["link"] == "offline"
+    assert ".colabremote.toml:2:1: link.providr" in done.stderr.decode()
+    assert place.run("disconnect", cwd=project).returncode == 2
+
+
+def test_no_runtime_folder_of_the_system_is_not_worth_a_warning(place: Place) -> None:
+    for name in ("COLAB_DEVSYNC_RUNTIME_DIR", "XDG_RUNTIME_DIR"):
+        place.env.pop(name, None)
+    place.env["TMPDIR"] = str(place.folder)
+    done = place.run("daemon", "status")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_profile_that_is_not_there_is_2(place: Place, project: Path) -> None:

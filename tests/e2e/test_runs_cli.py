@@ -329,7 +329,8 @@ def test_unknown_runs_are_6_with_names_that_are_near(
         assert b"Did you mean args-1?" in done.stderr
     done = place.run("stop", cwd=here)
     assert done.returncode == 6
-    assert b"0 programs run" in done.stderr
+    assert b"No program runs on the VM" in done.stderr
+    assert b"next:  `colab-devsync runs` lists those that have ended." in done.stderr
     first, second = detach(place, here, "polite.py"), detach(place, here, "polite.py")
     done = place.run("stop", cwd=here)
     assert done.returncode == 6
