@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -117,15 +117,23 @@ def _warn(left_out: Sequence[dict[str, Any]]) -> None:
 
 
 def _summary(done: dict[str, Any], *, check: bool) -> str:
-    took = f"in {done['seconds']:.2f} s"
     if check:
-        paths = done["paths"]
-        head = f"{len(paths)} files differ" if paths else "The VM is up to date"
-        return "\n".join([f"{head} ({took}).", *(f"  {path}" for path in paths)])
+        return comparison(done)
     return (
         f"{done['files']} files sent ({output.size(done['bytes'])}), "
-        f"{done['deleted']} deleted, {done['conflicts']} conflicts, {took}."
+        f"{done['deleted']} deleted, {done['conflicts']} conflicts, "
+        f"in {done['seconds']:.2f} s."
     )
+
+
+def comparison(done: Mapping[str, Any]) -> str:
+    """What `--check` found, a line per file."""
+    paths, gone = done["paths"], set(done["deletions"])
+    head = f"{len(paths)} files differ" if paths else "The VM is up to date"
+    lines = [
+        f"  {p} (to be deleted on the VM)" if p in gone else f"  {p}" for p in paths
+    ]
+    return "\n".join([f"{head} (in {done['seconds']:.2f} s).", *lines])
 
 
 def _conflict_table(found: list[dict[str, Any]]) -> str:
@@ -133,7 +141,7 @@ def _conflict_table(found: list[dict[str, Any]]) -> str:
     rows = [
         (
             conflict["path"],
-            "changed" if conflict["local_hash"] else "deleted",
+            conflict["here"],
             "changed" if conflict["remote_hash"] else "deleted",
             f"{output.age(max(0.0, now - conflict['since']))} ago",
             conflict["remote_copy"] or "",

@@ -111,6 +111,7 @@ class SyncResult:
     conflicts: int
     seconds: float
     paths: tuple[str, ...] = ()  # with check: what differs
+    deletions: tuple[str, ...] = ()  # with check: which of these the VM would lose
 
 
 # --- events -----------------------------------------------------------------------

@@ -207,6 +207,11 @@ class Session:
         """At once, from any thread."""
         return self._files.conflicts
 
+    def stands_here(self, path: str) -> Literal["changed", "deleted", "unchanged"]:
+        """A file in conflict, compared with what was mirrored last. Reads the disk."""
+        mirror = self._files.mirror
+        return mirror.conflicts.here(path) if mirror is not None else "changed"
+
     def resolve(self, path: str, keep: Literal["local", "remote"]) -> Future[Conflict]:
         """Ends a conflict. SyncError if there is none or a file changed meanwhile."""
 

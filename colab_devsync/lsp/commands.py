@@ -91,8 +91,13 @@ def sync(ls: DevsyncServer, args: Arguments) -> Answer:
 
 
 def conflicts(ls: DevsyncServer, args: Arguments) -> Answer:
-    found = ls.folders.project(args["folder"]).session.conflicts()
-    return {"conflicts": [asdict(conflict) for conflict in found]}
+    session = ls.folders.project(args["folder"]).session
+    found = session.conflicts()
+    return {
+        "conflicts": [
+            {**asdict(one), "here": session.stands_here(one.path)} for one in found
+        ]
+    }
 
 
 def resolve(ls: DevsyncServer, args: Arguments) -> Answer:

@@ -186,7 +186,7 @@ def _conflict_diagnostic(conflict: Conflict) -> types.Diagnostic:
     elif conflict.local_hash is None:
         what = "was deleted here and changed on the VM"
     else:
-        what = "was changed here and on the VM"
+        what = "was changed on the VM since it was mirrored"
     copy = f" The VM's version: {conflict.remote_copy}." if conflict.remote_copy else ""
     return types.Diagnostic(
         range=_TOP,

@@ -52,7 +52,7 @@ async def sync(
     done = await settle(future, job.cancel)
     result = asdict(done)
     if not check:
-        result.pop("paths")
+        del result["paths"], result["deletions"]
     return result
 
 

@@ -60,7 +60,7 @@ function forwardNode(folder: string, forward: Forward): Node {
 
 function conflictNode(folder: string, conflict: Conflict): Node {
   const { path: label } = conflict;
-  const shown = { label, description: "changed here and on the VM", icon: "diff", click: "showConflict" };
+  const shown = { label, description: "changed on the VM", icon: "diff", click: "showConflict" };
   return { folder, id: `conflicts/${label}`, kind: "conflict", ...shown, conflict };
 }
 

@@ -30,8 +30,10 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
       say(`$(check) ${files ? `${count(files, "file")} sent to the VM` : "The VM is up to date"}`);
     },
     check: async (folder: string) => {
-      const { paths } = await devsync.job<{ paths: string[] }>("sync", { folder, check: true });
-      print(paths.length ? "These differ from the VM:" : "Nothing differs from the VM.", ...paths);
+      type Checked = { paths: string[]; deletions: string[] };
+      const { paths, deletions } = await devsync.job<Checked>("sync", { folder, check: true });
+      const shown = paths.map((path) => (deletions.includes(path) ? `${path} (to be deleted on the VM)` : path));
+      print(paths.length ? "These differ from the VM:" : "Nothing differs from the VM.", ...shown);
     },
     status: async (folder: string) => {
       const status = await devsync.command<Status>("status", { folder });

@@ -67,6 +67,7 @@ def test_sync_brings_the_vm_up_to_date(
     assert second.returncode == 0
     assert (remote.root / "train.py").read_text() == "print('two')\n"
     assert differs["paths"] in (["train.py"], [])  # the watcher may have been faster
+    assert differs["deletions"] == []
     nothing = only(place.run("sync", "--json", cwd=here).stdout)
     assert nothing["files"] == 0
 
@@ -82,10 +83,12 @@ def test_a_conflict_is_5_until_it_is_decided(
 ) -> None:
     assert place.run("sync", cwd=here).returncode == 0
     (remote.root / "train.py").write_text("print('theirs')\n")
-    (here / "train.py").write_text("print('mine')\n")
     done = place.run("sync", cwd=here)
     assert done.returncode == 5
     assert b"colab-devsync conflicts" in done.stderr
+    (conflict,) = place.run("conflicts", cwd=here).stdout.decode().splitlines()[1:-1]
+    assert conflict.split()[:3] == ["train.py", "unchanged", "changed"]
+    (here / "train.py").write_text("print('mine')\n")
     listed = place.run("conflicts", cwd=here).stdout.decode()
     assert "train.py" in listed
     assert only(place.run("conflicts", "--json", cwd=here).stdout)["path"] == "train.py"

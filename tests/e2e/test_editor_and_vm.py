@@ -148,7 +148,7 @@ def test_a_conflict_is_shown_and_decided(
             local, lambda found: found and "The VM's version: /" in found[0]["message"]
         )
         assert found["code"] == "conflict"
-        assert "changed here and on the VM" in found["message"]
+        assert "was changed on the VM" in found["message"]
 
         (conflict,) = editor.command("conflicts")["conflicts"]
         assert conflict["path"] == "train.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,28 @@ def test_a_sync_finds_an_edit_there(project: Project) -> None:
     project.wait_conflict("a.py")
     assert project.there("a.py") == b"theirs\n"
     assert (project.root / "a.py").read_bytes() == b"ours\n"
+
+
+def test_what_was_not_changed_here_is_not_said_to_be(project: Project) -> None:
+    for name in ("there.py", "both.py", "gone.py"):
+        project.write(name, "ours\n")
+    project.sync()
+    project.close()
+    for name in ("there.py", "both.py", "gone.py"):
+        project.write_there(name, "theirs\n")
+    project.write("both.py", "newer\n")
+    (project.root / "gone.py").unlink()
+    assert project.sync().conflicts == 3
+    stands = {
+        p.path: project.session.stands_here(p.path) for p in project.session.conflicts()
+    }
+    assert stands == {
+        "both.py": "changed",
+        "gone.py": "deleted",
+        "there.py": "unchanged",
+    }
+    os.utime(project.root / "there.py")  # a look at the time alone would not tell
+    assert project.session.stands_here("there.py") == "unchanged"
 
 
 def test_the_same_edit_on_both_sides_is_no_conflict(project: Project) -> None:

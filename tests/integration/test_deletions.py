@@ -50,6 +50,21 @@ def test_a_single_file(filled: Project) -> None:
     assert (filled.vm / "pkg/m1.py").exists()
 
 
+def test_a_check_tells_what_would_be_deleted_there(project: Project) -> None:
+    for name in ("gone.py", "changed_there.py", "changed_here.py", "same.py"):
+        project.write(name, f"{name}\n")
+    project.sync()
+    project.close()
+    (project.root / "gone.py").unlink()
+    (project.root / "changed_there.py").unlink()
+    project.write_there("changed_there.py", "this would be a conflict\n")
+    project.write("changed_here.py", "new\n")
+    checked = project.sync(check=True)
+    assert checked.paths == ("changed_here.py", "changed_there.py", "gone.py")
+    assert checked.deletions == ("gone.py",)
+    assert checked.deleted == 1
+
+
 def test_a_folder_and_the_empty_folder_it_leaves(filled: Project) -> None:
     filled.write("small/x/a.py", "a\n")
     filled.write("small/x/b.py", "b\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from colab_devsync.cli import output
+from colab_devsync.cli import mirror, output
 from colab_devsync.cli.progress import Rate
 
 
@@ -41,6 +41,15 @@ def test_a_table_leaves_out_what_is_empty_and_indents_what_is_long() -> None:
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     text = click.unstyle(output.columns(("PATH", "HERE"), [("a", "changed")]))
     assert text == "PATH  HERE\na     changed"
+
+
+def test_a_comparison_marks_what_would_be_deleted() -> None:
+    done = {"paths": ["a.py", "old.py"], "deletions": ["old.py"], "seconds": 0.5}
+    assert mirror.comparison(done) == (
+        "2 files differ (in 0.50 s).\n  a.py\n  old.py (to be deleted on the VM)"
+    )
+    done = {"paths": [], "deletions": [], "seconds": 0.5}
+    assert mirror.comparison(done) == "The VM is up to date (in 0.50 s)."
 
 
 def test_a_rate_forgets_what_is_older_than_five_seconds() -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from ...agent import hashing, wire
 from ...core.events import Conflict
@@ -23,6 +24,7 @@ from ..uplink import Uplink
 from . import tree
 
 _PIECE = 1 << 20
+_QUICK = 4 << 20  # bytes; hashed while a person waits
 _MAX_COPY = 64 << 20  # bytes; a larger version stays on the VM
 
 
@@ -114,6 +116,19 @@ class ConflictBook:
         except (OSError, tree.Unstable):
             return False
         return hashing.of_bytes(content.data) == version
+
+    def here(self, path: str) -> Literal["changed", "deleted", "unchanged"]:
+        """How the file here stands to what was mirrored last. Any thread; reads the
+        file where its stat does not tell, but no large one."""
+        now, known = tree.look(self._root, path), self._store.known.get(path)
+        if now is None:
+            return "deleted"
+        if known is None:
+            return "changed"
+        is_same = known.stat == now
+        if now.size <= _QUICK and not known.is_current(now):
+            is_same = self.is_here(path, known.hash)
+        return "unchanged" if is_same else "changed"
 
     def drop(self, path: str) -> None:
         self._open.pop(path, None)

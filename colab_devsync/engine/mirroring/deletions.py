@@ -22,6 +22,7 @@ from . import tree
 
 if TYPE_CHECKING:
     from .mirror import Mirror
+    from .survey import Findings
 
 _QUIET_S = 0.25  # since the last hint; a save by rename is over by then
 _CHUNK = 1000  # paths per frame
@@ -74,6 +75,15 @@ class Deletions:
         for path, held in extra.items():
             if held:
                 self.add(path, held)
+
+    def preview(self, found: Findings) -> list[str]:
+        """What a walk's findings would delete on the VM, if all were done now."""
+        if found.errors or not found.root_exists:
+            return []
+        # What was changed there would become a conflict.
+        spared = (found.remote, self._mirror.conflicts)
+        ours = (p for p in found.missing if not any(p in one for one in spared))
+        return [*ours, *(path for path, held in found.extra.items() if held)]
 
     def ask_again(self) -> None:
         """Somebody asked for a sync: a no may have become a yes."""

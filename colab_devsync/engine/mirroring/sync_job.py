@@ -98,14 +98,16 @@ class SyncJob:
     def compare(self, mirror: Mirror, found: Findings) -> None:
         """The answer of `sync --check`."""
         changed = [path for path in found.changed if mirror.would_send(path)]
+        gone = mirror.deletions.preview(found)
         differing = sorted({*changed, *found.missing, *found.remote, *found.extra})
         result = SyncResult(
             files=len(changed),
             bytes=0,
-            deleted=len(found.missing) + len(found.extra),
+            deleted=len(gone),
             conflicts=len(mirror.conflicts),
             seconds=time.monotonic() - self.started,
             paths=tuple(differing),
+            deletions=tuple(sorted(gone)),
         )
         self.future.set_result(result)
 
