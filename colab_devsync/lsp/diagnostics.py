@@ -42,15 +42,29 @@ ByUri = Mapping[str, list[types.Diagnostic]]
 
 
 class Diagnostics:
-    """Per client; remembers what it published."""
+    """Per client; remembers what it published, by one spelling of each URI."""
 
     def __init__(self, ls: DevsyncServer) -> None:
         self._ls = ls
+        self._spelled: dict[str, str] = {}  # as the client writes it, where it differs
         self._sources: dict[str, ByUri] = {}
         self._published: dict[str, list[types.Diagnostic]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
+    def opened(self, uri: str) -> None:
+        """From now on the client is told of this file under its own name for it."""
+        ours = canonical(uri)
+        known = self._published.get(ours)
+        if uri == self._spelled.get(ours, ours):
+            return
+        if known is not None:
+            self._publish(ours, [])
+        self._spelled[ours] = uri
+        if known is not None:
+            self._publish(ours, known)
+
     def check_text(self, uri: str, text: str) -> None:
+        uri = canonical(uri)
         self._forget_timer(uri)
         places = TextMap(text, self._ls.workspace.position_encoding)
         found = [_config_diagnostic(p, places) for p in check_config(text)]
@@ -67,16 +81,16 @@ class Diagnostics:
     def _missing_files(self, uri: str) -> list[types.Diagnostic]:
         workspace = self._ls.workspace
         try:
-            text = workspace.get_text_document(uri).source
+            text = workspace.get_text_document(self._spelled.get(uri, uri)).source
         except (OSError, UnicodeDecodeError):
             return []
         return missing_files(TextMap(text, workspace.position_encoding), uri)
 
     def check_soon(self, uri: str) -> None:
         """While somebody types: once, when there is a pause."""
-        self._forget_timer(uri)
+        self._forget_timer(canonical(uri))
         call = self._ls.loop.call_later(_PAUSE_S, self._check_buffer, uri)
-        self._timers[uri] = call
+        self._timers[canonical(uri)] = call
 
     def _check_buffer(self, uri: str) -> None:
         if not self._ls.closed:
@@ -92,16 +106,26 @@ class Diagnostics:
         uri = uris.from_fs_path(str(path)) or ""
         self._forget_timer(uri)
         try:
-            self.check_text(uri, path.read_text(encoding="utf-8"))
+            self.check_text(uri, path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             self._set(f"config {uri}", {})
             self._set(f"files {uri}", {})
         except (OSError, UnicodeDecodeError) as exc:
             self._set(f"config {uri}", {uri: [_unreadable(exc)]})
 
-    def has_mistakes(self, path: Path) -> bool:
+    def file_changed(self, path: Path) -> None:
+        """As `check_file`, unless the client has it open: then what it typed counts."""
         uri = uris.from_fs_path(str(path)) or ""
-        return any(self._sources.get(f"config {uri}", {}).values())
+        if self._spelled.get(uri, uri) not in self._ls.workspace.text_documents:
+            self.check_file(path)
+
+    @staticmethod
+    def has_mistakes(path: Path) -> bool:
+        """On disk, whatever a client has made of it."""
+        try:
+            return bool(check_config(path.read_text(encoding="utf-8-sig")))
+        except (OSError, UnicodeDecodeError):
+            return True
 
     def show_conflicts(self, root: Path, conflicts: Iterable[Conflict]) -> None:
         found: dict[str, list[types.Diagnostic]] = defaultdict(list)
@@ -127,17 +151,18 @@ class Diagnostics:
 
     def show_missing(self, root: Path, hints: ByUri) -> None:
         """Imports that the VM's Python does not find."""
-        self._set(f"modules {root}", hints)
+        ours = {canonical(uri): found for uri, found in hints.items()}
+        self._set(f"modules {root}", ours)
 
     def drop_missing(self, root: Path, uri: str) -> None:
         """The file was closed."""
         kept = dict(self._sources.get(f"modules {root}", {}))
-        kept.pop(uri, None)
+        kept.pop(canonical(uri), None)
         self._set(f"modules {root}", kept)
 
     def shown(self, uri: str) -> tuple[types.Diagnostic, ...]:
         """What the client sees of `uri` now."""
-        return tuple(self._published.get(uri, ()))
+        return tuple(self._published.get(canonical(uri), ()))
 
     def _set(self, source: str, found: ByUri) -> None:
         touched = {*self._sources.get(source, {}), *found}
@@ -152,9 +177,17 @@ class Diagnostics:
             self._published[uri] = merged
         else:
             self._published.pop(uri, None)
-        params = types.PublishDiagnosticsParams(uri=uri, diagnostics=merged)
+        shown = self._spelled.get(uri, uri)
+        params = types.PublishDiagnosticsParams(uri=shown, diagnostics=merged)
         if not self._ls.options.is_cli:
             self._ls.tell(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS, params)
+
+
+def canonical(uri: str) -> str:
+    """One spelling for all: clients escape more or less of a path, and there are two
+    ways to write the drives of Windows."""
+    path = uris.to_fs_path(uri)
+    return (uris.from_fs_path(path) if path else None) or uri
 
 
 def _uri(root: Path, path: str) -> str:

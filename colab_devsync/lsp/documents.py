@@ -5,8 +5,6 @@ Plain functions that only hand on: pygls keeps a record of every coroutine handl
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lsprotocol import types
 
 from .server import DevsyncServer
@@ -26,6 +24,7 @@ def register(server: DevsyncServer) -> None:
 def did_open(ls: DevsyncServer, params: types.DidOpenTextDocumentParams) -> None:
     uri = params.text_document.uri
     path = path_of(uri)
+    ls.diagnostics.opened(uri)
     if path is not None and is_config(uri):
         ls.diagnostics.check_text(uri, params.text_document.text)
     elif path is not None and is_python(uri):
@@ -45,7 +44,8 @@ def did_save(ls: DevsyncServer, params: types.DidSaveTextDocumentParams) -> None
         return
     ls.folders.saved(path)
     if is_config(uri):
-        _config_changed(ls, path)
+        ls.diagnostics.check_file(path)
+        ls.folders.config_saved(path.parent)
     elif is_python(uri):
         ls.modules.look(path)
     ls.diagnostics.look_for_files()
@@ -64,9 +64,5 @@ def files_changed(ls: DevsyncServer, params: types.DidChangeWatchedFilesParams) 
     for change in params.changes:
         path = path_of(change.uri)
         if path is not None and is_config(change.uri):
-            _config_changed(ls, path)
-
-
-def _config_changed(ls: DevsyncServer, path: Path) -> None:
-    ls.diagnostics.check_file(path)
-    ls.folders.config_saved(path.parent)
+            ls.diagnostics.file_changed(path)
+            ls.folders.config_saved(path.parent)

@@ -131,7 +131,7 @@ class Folders:
         if self._ls.options.is_cli:
             return
         for root in self._configured_roots():
-            self._ls.diagnostics.check_file(root / CONFIG_NAME)
+            self._ls.diagnostics.file_changed(root / CONFIG_NAME)
             self.connect_by_itself(root)
 
     def connect_by_itself(self, root: Path) -> None:

@@ -1,9 +1,9 @@
 """One pygls server per client, and what all its handlers share.
 
-Lives on the loop. pygls 2.1 is bent in four places, each measured to be needed in a
+Lives on the loop. pygls 2.1 is bent in five places, each measured to be needed in a
 process that lives for days: raw parameters for messages of our own, finished futures
-are dropped, errors are logged instead of popped up, and `exit` ends the connection
-instead of the process.
+are dropped, errors are logged instead of popped up, a request that cannot be read is
+answered, and `exit` ends the connection instead of the process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import attrs
 from lsprotocol import converters, types
-from pygls.exceptions import JsonRpcException
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.json_rpc import (
@@ -103,6 +103,16 @@ class DevsyncProtocol(LanguageServerProtocol):
             futures = self._request_futures
             for key in [key for key, future in futures.items() if future.done()]:
                 futures.pop(key, None)
+
+    def structure_message(self, data: dict[str, Any]) -> Any:
+        try:
+            return super().structure_message(data)
+        except JsonRpcException as error:
+            if "method" in data and "id" in data:  # pygls would leave it unanswered
+                text = f"{data['method']}: its parameters are not what LSP says."
+                refused = Refused(text, JsonRpcInvalidParams.CODE)
+                self._send_response(data["id"], error=refused.to_response_error())
+            raise error
 
     def cancel_requests(self) -> None:
         """Our questions to a client that has gone will not be answered."""

@@ -83,6 +83,63 @@ def test_closing_without_saving_shows_what_is_on_disk(
         editor.diagnostics(config, lambda found: not found, start=heard)
 
 
+def test_a_client_spells_files_in_its_own_way(place: Place, tmp_path: Path) -> None:
+    """Neovim escapes less of a path than Python does."""
+    project = tmp_path / "seg (1)+é"
+    project.mkdir()
+    config = project / ".colabremote.toml"
+    config.write_text(GOOD)
+    escaped = config.as_uri()
+    uri = escaped.replace("%28", "(").replace("%29", ")").replace("%2B", "+")
+    assert uri != escaped
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        config.write_text(BROKEN)
+        change = {"changes": [{"uri": escaped, "type": 2}]}
+        editor.notify("workspace/didChangeWatchedFiles", change)
+        editor.diagnostics(config, len)
+        heard = len(editor.said)
+        document = {"uri": uri, "languageId": "toml", "version": 1, "text": BROKEN}
+        editor.notify("textDocument/didOpen", {"textDocument": document})
+        found = editor.wait_for(
+            "textDocument/publishDiagnostics", lambda p: p["uri"] == uri, start=heard
+        )
+        assert len(found["diagnostics"]) == 2
+        config.write_text(GOOD)
+        editor.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+        assert editor.command("status")["link"] == "offline"
+        said = [one for one in editor.said if one["method"].endswith("Diagnostics")]
+        last = {one["params"]["uri"]: one["params"]["diagnostics"] for one in said}
+        assert last == {uri: [], escaped: []}
+
+
+def test_what_is_typed_counts_and_not_what_is_on_disk(
+    place: Place, project: Path
+) -> None:
+    config = project / ".colabremote.toml"
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        editor.open(config, BROKEN)
+        editor.diagnostics(config, len)
+        heard = len(editor.said)
+        change = {"uri": config.as_uri(), "type": 2}
+        editor.notify("workspace/didChangeWatchedFiles", {"changes": [change]})
+        assert editor.command("status")["link"] == "offline"
+        said = [one["method"] for one in editor.said[heard:]]
+    assert "textDocument/publishDiagnostics" not in said
+
+
+def test_a_byte_order_mark_is_no_mistake(place: Place, project: Path) -> None:
+    """Windows' own tools write one."""
+    config = project / ".colabremote.toml"
+    config.write_text("\ufeff" + GOOD.replace("\n", "\r\n"), newline="")
+    with place.editor() as editor:
+        editor.initialize(project, options=STAY_OFFLINE)
+        assert editor.command("status")["link"] == "offline"
+        said = [one["method"] for one in editor.said]
+    assert "textDocument/publishDiagnostics" not in said
+
+
 def test_a_removed_configuration_has_no_mistakes(place: Place, project: Path) -> None:
     config = project / ".colabremote.toml"
     config.write_text(BROKEN)
@@ -170,6 +227,9 @@ def test_unknown_jobs_commands_and_methods_are_errors_not_silence(
             editor.command("frobnicate")
         with pytest.raises(RpcError, match="Method Not Found"):
             editor.request("colabDevsync/frobnicate")
+        with pytest.raises(RpcError, match="not what LSP says") as caught:
+            editor.request("textDocument/hover", {"position": {"line": -1}})
+        assert caught.value.code == -32602
 
 
 def test_garbage_from_a_client_does_not_end_the_conversation(place: Place) -> None:

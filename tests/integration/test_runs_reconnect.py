@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,28 @@ def test_a_run_whose_keeper_was_killed_is_lost(online: Project) -> None:
 def keeper_pid(project: Project, info: RunInfo) -> int:
     spec = project.vm / ".colab-devsync" / "runs" / info.id / "spec.json"
     return int(json.loads(spec.read_text())["keeper"])
+
+
+@pytest.mark.openssh
+def test_a_stop_that_is_promised_is_kept(online: Project, proxy: ChaosProxy) -> None:
+    """Also if it takes a while to become known that the link is lost, and however often
+    it is lost again."""
+    info = start(online, RunSpec(argv=["sh", "-c", "echo up; sleep 60"]))
+    uplink = online.session._reach.uplink
+    assert uplink is not None
+    told, uplink.client.on_lost = uplink.client.on_lost, lambda error: None
+    uplink.client.close()
+    stopping = online.session.runs.stop(info.id)
+    assert not wait([stopping], timeout=0.8).done
+    proxy.refuse()
+    told(uplink.client.lost_error())
+    online.wait_link("lost")
+    proxy.refuse(False)
+    assert stopping.result(WAIT_S).id == info.id
+    online.wait(
+        lambda: [one.signal for one in online.session.runs.snapshot] == ["SIGINT"],
+        "it is stopped",
+    )
 
 
 def test_disconnecting_ends_the_view_and_not_the_run(online: Project) -> None:

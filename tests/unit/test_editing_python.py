@@ -63,6 +63,9 @@ def test_imports_are_found_where_they_stand() -> None:
 def test_columns_count_characters() -> None:
     (found,) = imports_of('x = "äöü😀"; import numpy\n')
     assert (found.column, found.end) == (19, 24)
+    # A client that sends the mark counts it.
+    (found,) = imports_of("\ufeffimport numpy\n")
+    assert (found.line, found.column, found.end) == (0, 8, 13)
 
 
 def test_a_long_line_of_quotes_is_no_danger() -> None:

@@ -39,7 +39,7 @@ def imports_of(source: str) -> tuple[Import, ...]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the user's code, not ours
-            tree = ast.parse(source)
+            tree = ast.parse(source.removeprefix("\ufeff"))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return tuple(_from_lines(source))
     return tuple(_from_block(tree.body, _NEWLINE.split(source)))

@@ -34,7 +34,6 @@ _ASK_S = 5.0  # between questions about runs that nobody watches
 _OFFER_S = 5.0  # for the first to attach to take the stream a run was started on
 _STOP_S = 0.5  # for a stopped run to end before the answer
 _FORGET_S = 600.0  # offline for so long: nobody knows whether it runs
-_TRIES = 5
 _AGAIN_S = 0.1  # before a question is asked again
 _HEED_S = 0.1
 
@@ -229,12 +228,13 @@ class Runs:
     def _ask(
         self, request: dict[str, Any], take: Callable[[Future[Any], Reply], None]
     ) -> Future[Any]:
-        """A question on the control channel; again if the link breaks meanwhile."""
+        """A question on the control channel; again whenever the link breaks meanwhile,
+        until nobody wants a link any more."""
         future: Future[Any] = Future()
-        tries = iter(range(_TRIES))
 
         def answered(reply: Reply) -> None:
-            if isinstance(reply.error, LinkLost) and next(tries, None) is not None:
+            if isinstance(reply.error, LinkLost) and self._reach.is_wanted:
+                # We may hear of the loss before the reach does: no try is counted.
                 self._loop.after(_AGAIN_S, lambda: self._when_online(then))
             elif reply.error is not None:
                 _fail(future, reply.error)
