@@ -21,6 +21,8 @@ from .progress import Bar
 from .settings import Settings
 from .talk import Talk
 
+_LAST_WORDS = 1000  # characters
+
 Write = Callable[[Mapping[str, Any]], None]
 
 
@@ -33,6 +35,7 @@ class RunStream:
         self._talks = sys.stderr.isatty() and not settings.json
         self._run = ""
         self._link = ""
+        self._errors = ""  # the end of its stderr, as far as it was shown
         self._last: dict[str, Any] | None = None
         self._ended: Future[dict[str, Any]] = Future()
 
@@ -45,6 +48,8 @@ class RunStream:
         if method == "colabDevsync/output":
             self.bar.stop()
             self.write(params)
+            if params["stream"] == "stderr":
+                self._errors = (self._errors + params["text"])[-_LAST_WORDS:]
         elif method == "colabDevsync/run" and params.get("attached") is False:
             self._last = params
             with contextlib.suppress(InvalidStateError):
@@ -53,6 +58,11 @@ class RunStream:
             self._say_link(params["link"])
         else:
             self.bar.notified(method, params)
+
+    def has_shown(self, message: str) -> bool:
+        """Whether it stands at the end of the run's stderr: the VM writes some of what
+        it tells of a run there too, for who reads its log."""
+        return message in self._errors
 
     def follow(
         self, talk: Talk, run: str, *, on_wake: Callable[[], None] | None = None

@@ -125,14 +125,14 @@ def stay(
         if is_called_off:
             interrupts.count()
         last = stream.follow(talk, run_id, on_wake=interrupts.act)
-    return _finish(settings, last)
+    return _finish(settings, stream, last)
 
 
-def _finish(settings: Settings, last: Mapping[str, Any]) -> int:
+def _finish(settings: Settings, stream: RunStream, last: Mapping[str, Any]) -> int:
     code = exit_code(last)
     if settings.json:
         output.json_line({"run": last["run"], "exitCode": code})
-    elif last.get("message"):
+    elif last.get("message") and not stream.has_shown(last["message"]):
         output.note(f"{last['run']}: {last['message']}")
     return code
 
@@ -158,7 +158,7 @@ def attach(run_id: str, tail: int | None) -> int:
             last = stream.follow(talk, run_id)
         except KeyboardInterrupt:
             return _leave(run_id)
-    return _finish(settings, last)
+    return _finish(settings, stream, last)
 
 
 @click.command()
