@@ -134,6 +134,34 @@ def test_a_part_that_nobody_goes_on_with_leaves(
     assert pulling.files() == {"new.pt"}
 
 
+@pytest.mark.parametrize("more", ["", "elsewhere"])
+def test_the_parts_of_a_rule_that_is_gone_leave(
+    pulling: Pulling, proxy: ChaosProxy, more: str
+) -> None:
+    project, mine = pulling.project, "somebody's own.part"
+    without = rule(more=f'local = "{more}"') if more else ""
+    pulling.put("a.pt", noise(HUGE))
+    pulling.here.mkdir()
+    (pulling.here / mine).write_bytes(b"mine")
+    proxy.shape(bandwidth=500_000)
+    project.connect()
+    # While nobody looks; and while it comes.
+    for is_open in (False, True):
+        pulling.until(lambda: _coming(pulling).waiting_bytes < HUGE, "it comes")
+        pulling.until(lambda: bool(pulling.parts()), "a part of it is here")
+        if not is_open:
+            project.close()
+        project.configure(port=proxy.port, more=without)
+        if is_open:
+            project.session.config_changed()
+        else:
+            project.connect()
+        pulling.until(lambda: pulling.files() == {mine}, "the part has left")
+        project.configure(port=proxy.port, more=rule())
+        project.session.config_changed()
+    assert (pulling.here / mine).read_bytes() == b"mine"
+
+
 def _coming(pulling: Pulling) -> PullInfo:
     infos = pulling.project.session.status().pulls
     return infos[0] if infos and infos[0].waiting else _NOTHING

@@ -72,8 +72,7 @@ class Landing:
         return self._part(path, version)
 
     def _part(self, path: str, version: str) -> Path:
-        text = f"{path}\0{version}".encode("utf-8", "surrogateescape")
-        return self._parts / f"{hashlib.sha256(text).hexdigest()[:24]}.part"
+        return self._parts / part_name(path, version)
 
     def check_room(self, size: int, promised: int = 0) -> None:
         """NoRoom if the disk has none for so many more bytes, besides those that were
@@ -221,6 +220,12 @@ class Landing:
         with contextlib.suppress(FileNotFoundError):
             pulled.local.unlink()
         return True
+
+
+def part_name(path: str, version: str) -> str:
+    """What the file is called in which this version of it is gathered."""
+    text = f"{path}\0{version}".encode("utf-8", "surrogateescape")
+    return f"{hashlib.sha256(text).hexdigest()[:24]}.part"
 
 
 def sync_file(path: Path) -> None:

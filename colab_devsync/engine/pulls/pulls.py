@@ -21,6 +21,7 @@ from ..loop import EngineLoop
 from ..reach import Reach
 from ..uplink import Uplink
 from .job import PullJob
+from .leftovers import clear_all
 from .record import Record
 from .worker import Worker
 
@@ -43,7 +44,7 @@ class Pulls:
         self._used: tuple[object, ...] = ()
         self._online_at: float | None = None
         self._is_wanted = False  # the link, by anybody
-        self._is_warned = self._is_closed = False
+        self._is_warned = self._is_closed = self._is_cleared = False
         self.warn_s = WARN_S
 
     @property
@@ -143,7 +144,10 @@ class Pulls:
         if config is None or reach.store is None or self._is_closed:
             return
         if self._worker is None:
-            if uplink is None or not config.pull:
+            if uplink is None:
+                return
+            if not config.pull:
+                self._clear_up(reach.store.folder)
                 return
             self._start(reach.store.folder)
         worker = self._worker
@@ -162,6 +166,12 @@ class Pulls:
             self._is_warned = False
             if uplink is None:
                 self._loop.after(self.warn_s, lambda: self._warn(self._online_at))
+
+    def _clear_up(self, folder: Path) -> None:
+        """There is no rule; there may have been some."""
+        if not self._is_cleared:
+            self._is_cleared = True
+            clear_all(self._root, folder)
 
     def _start(self, folder: Path) -> None:
         self._record = Record(folder)

@@ -154,6 +154,14 @@ class Record:
             rows = self._db.execute("select path from parts where rule = ?", (rule,))
             return [_read(path) for (path,) in rows]
 
+    def rules_with_parts(self) -> list[str]:
+        """The names of rules, also of old ones."""
+        with self._lock:
+            if self._is_closed:
+                return []
+            rows = self._db.execute("select distinct rule from parts").fetchall()
+        return [str(rule) for (rule,) in rows]
+
     def _write(self, *statements: Statement) -> None:
         with self._lock:
             if not self._is_closed:

@@ -27,6 +27,7 @@ from .fetcher import Fetcher, Item
 from .incoming import Incoming
 from .job import PullJob
 from .landing import Landed
+from .leftovers import clear
 from .record import Record
 from .rule import Rule
 from .small import Batch, batched
@@ -93,7 +94,8 @@ class Worker:
                 self._rules[config.name] = Rule(self._root, config, place, self._record)
         for name, rule in old.items():
             if self._rules.get(name) is not rule:
-                _let_go(rule, keep=True)
+                _let_go(rule, keep=name in self._rules)
+        clear(self._root, self._record, self._rules)
         self._watch()
         self._plan_soon()
 
