@@ -94,7 +94,7 @@ bench: $(INSTALLED) $(SYSTEM) ## the table of measurements (ARGS='--quick --rtt 
 	@sh scripts/install-system-deps.sh bench
 	$(PY) -m bench $(ARGS)
 
-bench-gate: $(INSTALLED) $(SYSTEM) ## round trips and bytes only; fails when over
+bench-gate: $(INSTALLED) $(SYSTEM) ## round trips, bytes and memory; fails when over
 	$(PY) -m bench --gate $(ARGS)
 
 docs: $(INSTALLED) ## rewrite the generated pages and the JSON Schema

@@ -42,6 +42,7 @@ ROWS = (
     Row("large-file", large_file.one_line, at=(0, 50)),
     Row("per-save", daemon_costs.per_save, at=(0,)),
     Row("idle", daemon_costs.idle, at=(0,)),
+    Row("memory", daemon_costs.memory, at=(0,)),
     Row("start-up", daemon_costs.start_up, at=(0,)),
     Row("forward-echo", forwards.echo, at=(0, 50)),
     Row("forward-download", forwards.download, at=(50,)),
@@ -124,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="small trees, few repeats")
     parser.add_argument(
-        "--gate", action="store_true", help="round trips and bytes only; 1 when over"
+        "--gate", action="store_true", help="round trips, bytes and memory; 1 when over"
     )
     return parser
 

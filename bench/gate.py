@@ -1,4 +1,4 @@
-"""The part of the table that CI may fail on: round trips and bytes, never MB/s.
+"""The part of the table that CI may fail on: round trips, bytes, memory; never MB/s.
 
 A count of round trips is the slope between two round-trip times, so a slow or busy
 machine adds the same to both and drops out.
@@ -14,6 +14,7 @@ from .rows import (
     Effort,
     Measure,
     connecting,
+    daemon_costs,
     large_file,
     programs,
     pulls,
@@ -60,6 +61,7 @@ def gate(world: World) -> int:
     over += _show(pushes.resumed(world, 0, EFFORT))
     over += _show(pulls.resumed(world, 0, EFFORT))
     over += _show(pulls.tail(world, 0, EFFORT))
+    over += _show(daemon_costs.memory(world, 0, EFFORT))
     print(f"bench gate: {over} over" if over else "bench gate: all within bounds")
     return 1 if over else 0
 

@@ -14,6 +14,7 @@ from ...agent import wire
 from ...core.plan import SMALL, LocalStat
 from ...remote.client import Reply
 from ..loop import EngineLoop
+from ..memory import give_back
 from ..store import Store
 from ..uplink import Uplink
 from .large_file import LargeFile
@@ -146,6 +147,7 @@ class Dispatch:
         if self._is_unsynced and self._uplink is not None:
             self._is_unsynced = False
             self._uplink.client.send({"op": "sync"}, b"", lambda reply: None)
+            give_back()
 
     def _take_off(self, items: Iterable[Item]) -> None:
         self._is_unsynced = True
