@@ -135,6 +135,17 @@ def test_keep_remote_takes_what_is_there_now(edited: Project) -> None:
     assert edited.sync().conflicts == 0
 
 
+def test_a_file_takes_its_place_when_a_folder_there_has_left(project: Project) -> None:
+    project.write_there("runs/output.log", "theirs\n")
+    project.connect()
+    project.save("runs", "ours\n")
+    assert "a folder with files of its own" in project.wait_problem("runs").message
+    assert project.there("runs/output.log") == b"theirs\n"
+    os.rename(project.vm / "runs", project.vm / "old-runs")
+    project.wait_arrived("runs")
+    project.wait(lambda: not project.session.status().problems, "all is well")
+
+
 def test_deleted_here_and_edited_there(project: Project) -> None:
     project.write("a.py", "ours\n")
     project.write("b.py", "b\n")

@@ -381,12 +381,7 @@ class Mirror:
                 self.deletions.send(inside)
                 self.insist(path)
                 return
-            self.problems[path] = Problem(
-                path,
-                f"{path}: a folder with files of its own stands there on the VM.",
-                "Remove or rename that folder on the VM, then save the file again.",
-                "error",
-            )
+            self.refusals.add_folder(path, one.item.stat.size)
             return
         self.problems.pop(path, None)
         self.store.drop_sent(path)

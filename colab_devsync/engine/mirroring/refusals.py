@@ -43,6 +43,13 @@ class Refusals:
         problem = Problem(path, text, _HINT, "error")
         self._add(path, Refused(problem, reason, size, {}))
 
+    def add_folder(self, path: str, size: int) -> None:
+        """A file that is not on the VM, because a folder stands there."""
+        reason = "a folder with files of its own stands there on the VM"
+        hint = "Remove or rename that folder on the VM; the file then goes by itself."
+        problem = Problem(path, f"{path}: {reason}.", hint, "error")
+        self._add(path, Refused(problem, reason, size, {}))
+
     def add_deletion(self, path: str, reason: str, held: str | None) -> None:
         """A file that is still on the VM; `held`: see `Deletions.add`."""
         text = f"{path}: not deleted on the VM: {reason}."
