@@ -191,6 +191,27 @@ class Window:
         path = SHOTS / f"{self.name}-{self._shots:02}-{name}.png"
         self.page.screenshot(path=path)
 
+    def until(
+        self, act: Callable[[], object], effect: Locator, ms: int = ROW_MS
+    ) -> None:
+        """Does again what VS Code may lose while it draws, until `effect` shows."""
+        for _ in range(4):
+            with contextlib.suppress(AssertionError, PlaywrightTimeout):
+                act()
+                expect(effect).to_be_visible(timeout=ms)
+                return
+        expect(effect).to_be_visible()
+
+    def until_gone(self, act: Callable[[], object], what: Locator) -> None:
+        """Does it again, until `what` has gone."""
+        for _ in range(8):
+            with contextlib.suppress(AssertionError, PlaywrightTimeout):
+                act()
+                expect(what).to_be_hidden(timeout=ROW_MS)
+            if not what.is_visible():
+                return
+        expect(what).to_be_hidden()
+
     # --- palette, files -----------------------------------------------------------
 
     def _take(self, text: str) -> bool:
@@ -231,29 +252,45 @@ class Window:
         """A command of the palette, and the rows it asks for."""
         self._choose("F1", f">{command}", command, *rows)
 
+    def palette_until(self, effect: Locator, command: str, *rows: str) -> None:
+        """As `palette`, for what may be done twice: a list that is drawn anew may take
+        a click for another row."""
+        self.until(lambda: self.palette(command, *rows), effect)
+
     def open_file(self, name: str) -> None:
-        self._choose("Control+p", name, name)
         # Not a comparison with that file, whose title begins with the name.
-        expect(self.find(f'.tab.active[aria-label="{name}"]')).to_be_visible()
+        tab = self.find(f'.tab.active[aria-label="{name}"]')
+        self.until(lambda: self._choose("Control+p", name, name), tab)
         expect(self.find(".editor-instance .view-line").first).to_be_visible()
+
+    @property
+    def lines(self) -> Locator:
+        return self.find(".editor-group-container.active .view-lines").first
 
     def type_over(self, text: str) -> None:
         """Replaces what is in the active editor, until it shows that: what is typed
         while VS Code still changes editors is lost."""
-        lines = self.find(".editor-group-container.active .view-lines").first
-        *_, last = text.split("\n")[:-1] or [text]
         for _ in range(20):
-            lines.click()
+            self.lines.click()
             self.keys("Control+a")
             self.page.keyboard.insert_text(text)
-            with contextlib.suppress(AssertionError):
-                expect(lines).to_contain_text(last, timeout=3000)
-                return
-        raise AssertionError(f"the editor does not take {last!r}")
+            deadline = time.monotonic() + 3
+            while time.monotonic() < deadline:
+                if self._shows_the_end_of(text):
+                    return
+                self.page.wait_for_timeout(20)
+        raise AssertionError(f"the editor does not take {text!r}")
+
+    def _shows_the_end_of(self, text: str) -> bool:
+        """Lines of it and no others, the last among them; they stand in no order."""
+        *_, last = text.split("\n")[:-1] or [text]
+        found = self.lines.locator(".view-line").all_inner_texts()
+        shown = {line.replace("\xa0", " ").strip("\n") for line in found}
+        return last in shown and shown <= {*text.split("\n"), ""}
 
     def save(self) -> None:
-        self.keys("Control+s")
-        expect(self.find(".tab.active.dirty")).to_have_count(0)
+        saved = self.find(".tab.active:not(.dirty)")
+        self.until(lambda: self.keys("Control+s"), saved)
 
     # --- ours ---------------------------------------------------------------------
 
@@ -279,11 +316,16 @@ class Window:
     def terminal(self) -> Locator:
         return self.find(".terminal-wrapper.active .xterm-screen").first
 
-    def type_in_terminal(self, line: str) -> None:
-        expect(self.terminal).to_be_visible()
-        self.terminal.click()
-        self.page.keyboard.insert_text(line)
-        self.keys("Enter")
+    def type_in_terminal(self, line: str, is_done: Callable[[], bool]) -> None:
+        """Again, when it is without effect: something else took the focus."""
+        for _ in range(4):
+            self.terminal.click()
+            self.page.keyboard.insert_text(line)
+            self.keys("Enter")
+            with contextlib.suppress(AssertionError):
+                wait_until(is_done, line, ROW_MS / 1000)
+                return
+        raise AssertionError(f"the terminal does nothing for {line}")
 
     def menu(self, place: Locator, label: str) -> None:
         """Of the context menu. VS Code ignores a click that comes as the menu does."""
@@ -298,12 +340,17 @@ class Window:
                 return
         raise AssertionError(f"the menu stays open at {label}")
 
-    def answer(self, text: str) -> None:
-        """Into the input box that is open."""
+    def answer(self, title: str, text: str) -> None:
+        """Into the input box with that title."""
+        asked = self.find(".quick-input-widget .quick-input-title", title).first
+        expect(asked).to_be_visible()
         box = self.find(".quick-input-widget .quick-input-box input").first
-        expect(box).to_be_visible()
-        box.fill(text)
-        self.keys("Enter")
+
+        def enter() -> None:
+            box.fill(text, timeout=ROW_MS)
+            box.press("Enter", timeout=ROW_MS)
+
+        self.until_gone(enter, asked)
 
     def notification_button(self, label: str) -> Locator:
         return self.find(".notification-toast .monaco-button", label).first
@@ -355,18 +402,37 @@ class Window:
     def debug_button(self, name: str) -> Locator:
         return self.find(f".debug-toolbar .codicon-debug-{name}")
 
+    def go_on(self, button: str, effect: Locator) -> None:
+        """Presses a button of the debugger, whose row is drawn anew at every stop."""
+        self.until(lambda: self.debug_button(button).click(timeout=ROW_MS), effect)
+
+    def stop_debugging(self) -> None:
+        bar = self.find(".debug-toolbar")
+        stop = self.debug_button("stop")
+        self.until_gone(lambda: stop.click(timeout=ROW_MS), bar)
+
     @property
     def stopped_line(self) -> Locator:
         return self.find(".debug-top-stack-frame-line").first
 
     def show_locals(self) -> None:
         row = self.find(".debug-variables .monaco-list-row", "Locals").first
-        expect(row).to_be_visible()
-        if row.get_attribute("aria-expanded") != "true":
-            row.locator(".monaco-tl-twistie").click()
+        self.expand(row)
 
-    def variable(self, name: str) -> Locator:
-        text = re.compile(rf"^\s*{name}\s*=")
+    def expand(self, row: Locator) -> None:
+        """A row of a tree, which is drawn anew with every status."""
+        expect(row).to_be_visible()
+        for _ in range(20):
+            if row.get_attribute("aria-expanded") == "true":
+                return
+            with contextlib.suppress(PlaywrightTimeout):
+                row.locator(".monaco-tl-twistie").click(timeout=3000)
+            with contextlib.suppress(AssertionError):
+                expect(row).to_have_attribute("aria-expanded", "true", timeout=3000)
+        raise AssertionError("the row stays closed")
+
+    def variable(self, name: str, value: str = "") -> Locator:
+        text = re.compile(rf"^\s*{name}\s*=\s*{re.escape(value)}")
         return self.find(".debug-variables .monaco-list-row", text).first
 
     def cursor_at(self, line: int) -> Locator:
@@ -378,8 +444,7 @@ class Window:
     def open_view(self) -> None:
         title = self.find(".sidebar .title-label, .sidebar .title", "Colab VM").first
         if not title.is_visible():
-            self.palette("Focus on Colab VM View")
-        expect(title).to_be_visible()
+            self.palette_until(title, "Focus on Colab VM View")
 
     def wait_row(self, text: str, says: str | re.Pattern[str]) -> None:
         """Until the row with `text` says so. VS Code shows its own view of a debug

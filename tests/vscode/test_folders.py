@@ -16,6 +16,14 @@ from tests.support.remotes import Remote
 
 pytestmark = [pytest.mark.openssh, pytest.mark.timeout(400)]
 
+LAUNCH = {
+    "type": "colab-devsync",
+    "request": "launch",
+    "name": "With words",
+    "program": "${file}",
+    "args": ["several", "words"],
+}
+SHOWS = "import sys\nwords = sys.argv[1:]\nprint(words)\n"
 TASK = {
     "type": "colab-devsync",
     "command": "run",
@@ -48,7 +56,7 @@ def window(
     return open_window(workspace)
 
 
-def test_folders(window: Window, remote: Remote) -> None:
+def test_folders(window: Window, remote: Remote, tmp_path: Path) -> None:
     for name in ("beta", "alpha"):
         window.open_file(f"{name}.py")
         window.wait_status(re.compile(rf"{name}\s+\d+ ms"))
@@ -67,6 +75,8 @@ def test_folders(window: Window, remote: Remote) -> None:
     task(window)
     nobody_s(window)
     one_client(window)
+    debug(window, tmp_path)
+    another_project(window, tmp_path / "loose" / ".colabremote.toml")
 
 
 def task(window: Window) -> None:
@@ -79,13 +89,46 @@ def task(window: Window) -> None:
 def nobody_s(window: Window) -> None:
     """From a file that is in no project, somebody has to say which one."""
     window.open_file("loose.py")
-    window.palette("Colab VM: Show Status", "/beta")
-    expect(window.output).to_contain_text("beta: connected")
-    window.palette("Colab VM: Show Status", "/alpha")
-    expect(window.output).to_contain_text("alpha: connected")
+    for name in ("beta", "alpha"):
+        report = window.find(".output-view", f"{name}: connected").first
+        window.palette_until(report, "Colab VM: Show Status", f"/{name}")
 
 
 def one_client(window: Window) -> None:
     window.palette("Colab VM: Show Log")
     expect(window.output).to_contain_text("starting")
     assert window.output.inner_text().count("starting") == 1
+
+
+def debug(window: Window, workspace: Path) -> None:
+    """F5: without a launch.json what is in front; with one in any folder, that."""
+    stopped_with(window, "alpha", "[]")
+    launch = {"version": "0.2.0", "configurations": [LAUNCH]}
+    (workspace / "beta" / ".vscode" / "launch.json").write_text(json.dumps(launch))
+    window.palette_until(
+        window.find(".statusbar-item", "With words").first,
+        "Debug: Select and Start Debugging",
+        "With words",
+    )
+    window.stop_debugging()
+    stopped_with(window, "beta", "['several', 'words']")
+
+
+def stopped_with(window: Window, name: str, words: str) -> None:
+    window.open_file(f"{name}.py")
+    window.type_over(SHOWS)
+    window.save()
+    window.toggle_breakpoint(3)
+    window.keys("F5")
+    expect(window.stopped_line).to_be_visible()
+    window.show_locals()
+    expect(window.variable("words", words)).to_be_visible()
+    window.stop_debugging()
+
+
+def another_project(window: Window, config: Path) -> None:
+    """Made of the folder that is none yet; it connects at once."""
+    window.palette("Create .colabremote.toml", "sandbox")
+    wait_until(config.exists, "it is written")
+    expect(window.find('.tab.active[aria-label^=".colabremote.toml"]')).to_be_visible()
+    window.wait_status(re.compile(r"loose\s+\d+ ms"))

@@ -16,10 +16,12 @@ from tests.e2e.projects import write_config
 from tests.e2e.runs_there import ended_afterwards
 from tests.integration.test_tensorboard import STAND_IN
 from tests.support.code_server import Window, holds, wait_until
+from tests.support.proxy import ChaosProxy
 from tests.support.remotes import Remote
 
 pytestmark = [pytest.mark.openssh, pytest.mark.timeout(400)]
 
+ONLINE = re.compile(r"segmentation\s+\d+ ms")
 PULL = '\n[[pull]]\nremote = "out"\nlocal = "kept"\nevery = 3600\n'
 TASK = {
     "type": "colab-devsync",
@@ -51,26 +53,31 @@ def window(
     tasks = {"version": "2.0.0", "tasks": [TASK]}
     (here / ".vscode" / "tasks.json").write_text(json.dumps(tasks))
     window = open_window(here)
-    window.wait_status(re.compile(r"segmentation\s+\d+ ms"))
+    window.wait_status(ONLINE)
     with ended_afterwards(remote):
         yield window
 
 
-def test_palette(window: Window, here: Path, remote: Remote) -> None:
+def test_palette(
+    window: Window,
+    here: Path,
+    remote: Remote,
+    make_proxy: Callable[..., ChaosProxy],
+) -> None:
     terminal_profile(window, remote.root)
     task(window)
     upload(window, remote.root)
     fetch(window, here, remote.root)
     tensorboard(window)
     notebook(window, here)
+    paste(window, remote, make_proxy(remote.login.port))
 
 
 def terminal_profile(window: Window, there: Path) -> None:
     """In a window that has no terminal yet."""
     window.palette("Create New Terminal (With Profile)", "Colab VM")
-    window.type_in_terminal("pwd -P > where.txt")
-    where = there / "where.txt"
-    wait_until(holds(where, f"{there.resolve()}\n"), "a shell is on the VM")
+    is_there = holds(there / "where.txt", f"{there.resolve()}\n")
+    window.type_in_terminal("pwd -P > where.txt", is_there)
     window.shot("profile")
 
 
@@ -86,7 +93,7 @@ def upload(window: Window, there: Path) -> None:
     """From the explorer's context menu."""
     window.palette("View: Show Explorer")
     window.menu(window.row("data.csv"), "Upload to the VM")
-    window.answer("data/first.csv")
+    window.answer("Where to on the VM", "data/first.csv")
     wait_until(holds(there / "data" / "first.csv", "1,2\n"), "the file is on the VM")
 
 
@@ -116,3 +123,15 @@ def notebook(window: Window, here: Path) -> None:
     (written,) = here.glob("*.ipynb")
     assert json.loads(written.read_text())["cells"]
     window.shot("notebook")
+
+
+def paste(window: Window, remote: Remote, proxy: ChaosProxy) -> None:
+    """What a notebook printed leads to the VM, whatever the configuration says."""
+    window.palette("Colab VM: Disconnect")
+    expect(window.status).not_to_contain_text(" ms")
+    login = remote.login
+    machine = f"{login.user}@{login.host}:{proxy.port}"
+    window.palette("Connect to a Pasted Address or Connect String")
+    window.answer("Paste what", f" devsync://{machine}?hk={login.fingerprint}\n")
+    window.wait_status(ONLINE)
+    assert proxy.counts().connections == 1

@@ -127,7 +127,8 @@ def restricted(window: Window, files: Files) -> None:
 
 def trusted(window: Window, files: Files) -> None:
     window.palette("Workspaces: Manage Workspace Trust")
-    window.find(".workspace-trust-editor .monaco-button", "Trust").first.click()
+    trust = window.find(".workspace-trust-editor .monaco-button", "Trust").first
+    window.until(lambda: trust.click(timeout=5000), window.status, 30_000)
     window.wait_status(ONLINE)
     assert files.started.read_text() == "lsp\n"
 

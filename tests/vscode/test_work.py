@@ -102,8 +102,9 @@ def test_launch_json_children_and_lenses(window: Window, here: Path) -> None:
     window.shot("child")
     window.debug_button("continue").click()
     expect(window.find(".debug-toolbar")).to_be_hidden()
-    window.find(".codelens-decoration a", "Run on Colab").first.click()
-    expect(window.output).to_contain_text("joined 0")
+    lens = window.find(".codelens-decoration a", "Run on Colab").first
+    joined = window.find(".output-view", "joined 0").first
+    window.until(lens.click, joined, 30_000)
     expect(window.output).to_contain_text("[train-2: done]")
 
 
@@ -124,18 +125,13 @@ def debug_it(window: Window) -> None:
     expect(window.variable("epoch")).to_contain_text("0")
     expect(window.variable("loss")).to_contain_text("1.0")
     window.shot("debug")
-    window.debug_button("step-over").click()
-    expect(window.cursor_at(LOSS_LINE + 1)).to_be_visible()
-    window.debug_button("continue").click()
-    expect(window.variable("epoch")).to_contain_text("1")
-    window.debug_button("restart").click()
-    expect(window.variable("epoch")).to_contain_text("0")
-    window.debug_button("stop").click()
-    expect(window.find(".debug-toolbar")).to_be_hidden()
+    window.go_on("step-over", window.cursor_at(LOSS_LINE + 1))
+    window.go_on("continue", window.variable("epoch", "1"))
+    window.go_on("restart", window.variable("epoch", "0"))
+    window.stop_debugging()
     window.keys("F5")  # without a launch.json
     expect(window.stopped_line).to_be_visible()
-    window.debug_button("stop").click()
-    expect(window.find(".debug-toolbar")).to_be_hidden()
+    window.stop_debugging()
     window.open_view()
     for run in ("train-2", "train-3"):  # Restart and Stop end the program on the VM
         expect(window.row(run)).to_contain_text(re.compile("debug, (?!running)"))
