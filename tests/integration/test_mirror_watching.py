@@ -6,7 +6,10 @@ import contextlib
 import os
 import queue
 import shutil
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,9 @@ import pytest
 from colab_devsync.core.events import Problem
 from colab_devsync.engine.mirroring.watcher import Watcher
 from tests.support.project import Project
+from tests.support.unprivileged import without_powers
 
+REPOSITORY = Path(__file__).parents[2]
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX renames")
 
 
@@ -190,6 +195,82 @@ def test_a_watch_that_stands_again_says_so(tmp_path: Path) -> None:
         wait_for("b.py")
     finally:
         watcher.stop()
+
+
+WATCHING = """
+import sys
+from pathlib import Path
+from colab_devsync.engine.mirroring.watcher import Watcher
+
+watcher = Watcher(
+    Path(sys.argv[1]),
+    on_paths=lambda paths: print(*paths, sep="\\n", flush=True),
+    on_gap=lambda problem: print("gap:", problem, flush=True),
+)
+watcher.start()
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def watching(root: Path, *prefix: str) -> Iterator[queue.Queue[str]]:
+    """What a watcher in a process of its own says, line by line."""
+    said: queue.Queue[str] = queue.Queue()
+    argv = [*prefix, sys.executable, "-c", WATCHING, str(root)]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = process.stdout
+        reader = threading.Thread(
+            target=lambda: [said.put(line.rstrip("\n")) for line in lines]
+        )
+        reader.start()
+        try:
+            yield said
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            reader.join(30)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rights of files, by setpriv")
+def test_a_folder_that_may_not_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    folders = [f"{name}/inner" for name in "abcdefghij"]
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+    closed = root / "e"
+    wanted = {f"{folder}/x.py" for folder in folders if folder[0] != "e"}
+    closed.chmod(0)
+    try:
+        with watching(root, *without_powers()) as said:
+            missing = set(wanted)
+            for turn in range(60):  # the first ones may come before the watch stands
+                for path in missing:
+                    (root / path).write_text(f"{turn}")
+                with contextlib.suppress(queue.Empty):
+                    while missing:
+                        missing.discard(said.get(timeout=0.5))
+                if not missing:
+                    break
+            assert missing == set()
+    finally:
+        closed.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify has the limit")
+def test_that_the_system_watches_no_more_folders_is_told(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"d{number}").mkdir()
+    limit = "echo 5 > /proc/sys/user/max_inotify_watches"
+    alone = ("unshare", "--user", "--map-root-user", "sh", "-c")
+    if subprocess.run([*alone, limit], capture_output=True, check=False).returncode:
+        pytest.skip("needs user namespaces")
+    with watching(tmp_path, *alone, f'{limit} && exec "$@"', "sh") as said:
+        told = said.get(timeout=60)
+    assert "cannot be watched: OS file watch limit reached" in told
+    assert "Raise fs.inotify.max_user_watches" in told
 
 
 # --- rules ------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ _GIT_LOCK_S = 10.0  # a git command that takes longer is not waited for
 _GIT_LOOK_S = 0.02
 
 _UNWATCHED = (".git", ".colab-devsync")
+_NO_UTF8 = re.compile("[\ud800-\udfff]")  # the watch takes no such name
 
 
 class Watcher:
@@ -62,7 +64,8 @@ class Watcher:
             except (OSError, RuntimeError) as exc:
                 _log.warning("watching %s failed: %s", self._root, exc)
                 self._is_behind = True
-                self._on_gap(_as_problem(exc))
+                if not (isinstance(exc, FileNotFoundError) and self._root.is_dir()):
+                    self._on_gap(_as_problem(exc))  # else a folder in it has just left
             if time.monotonic() - began > _PAUSES_S[-1]:
                 failures = 0  # it had worked
             self._stop.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
@@ -70,9 +73,19 @@ class Watcher:
 
     def _watch(self) -> None:
         """Returns when told to stop, or when another folder has the name."""
+        try:
+            self._listen([os.fspath(self._root)], is_lenient=False)
+        except PermissionError:
+            # The first folder that may not be read ends the watch of all that come
+            # after it, but not of those that are named.
+            self._listen(_readable(self._root), is_lenient=True)
+
+    def _listen(self, folders: list[str], *, is_lenient: bool) -> None:
+        """With `is_lenient`, no word is said of any folder that cannot be watched: not
+        even if that is because the system's limit is reached."""
         watched = os.stat(self._root)  # of a folder that is missing, no word is said
         changes = watchfiles.watch(
-            self._root,
+            *folders,
             watch_filter=lambda change, path: self._is_watched(path),
             debounce=_DEBOUNCE_MS,
             step=_STEP_MS,
@@ -81,7 +94,7 @@ class Watcher:
             yield_on_timeout=True,
             raise_interrupt=False,
             recursive=True,
-            ignore_permission_denied=True,
+            ignore_permission_denied=is_lenient,
         )
         prefix = os.path.join(self._root, "")
         for batch in changes:
@@ -112,10 +125,27 @@ class Watcher:
                 return
 
 
+def _readable(root: Path) -> list[str]:
+    """All folders that may be looked into. PermissionError: not even the first."""
+    os.listdir(root)
+    found = []
+    for folder, inside, _ in os.walk(root):
+        if folder == os.fspath(root):
+            inside[:] = [name for name in inside if name not in _UNWATCHED]
+        if not _NO_UTF8.search(folder):
+            found.append(folder)
+    return found
+
+
 def _as_problem(exc: Exception) -> Problem | None:
     if "Unable to decode path" in str(exc):
         return None  # a name that is not UTF-8: the survey names the file
     hint = "Saves from the editor still go out at once; other changes every 10 s."
-    if "inotify" in str(exc) or "limit" in str(exc) or "No space" in str(exc):
-        hint += " Raise fs.inotify.max_user_watches, or exclude large folders."
+    if "Too many open files" in str(exc):
+        hint += " Raise fs.inotify.max_user_instances."
+    elif "inotify" in str(exc) or "limit" in str(exc) or "No space" in str(exc):
+        hint += (
+            " Raise fs.inotify.max_user_watches, or keep large folders, and links to"
+            " such, out of the project: ignored ones count, too."
+        )
     return Problem("", f"The project folder cannot be watched: {exc}.", hint)
