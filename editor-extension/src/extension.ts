@@ -33,11 +33,10 @@ export function activate(context: vscode.ExtensionContext): void {
     const inIt = work as (folder: string, target: Target, all?: vscode.Uri[]) => unknown;
     context.subscriptions.push(register(name, async (target, all) => inIt(await projects.folder(target), target, all)));
   }
-  for (const [name, work] of Object.entries(ownCommands(devsync, projects))) {
-    context.subscriptions.push(register(name, work));
-  }
+  const own = Object.entries(ownCommands(devsync, projects)).map(([name, work]) => register(name, work));
   overrideLenses(devsync, debugging, starter(devsync, outputs));
   context.subscriptions.push(
+    ...own,
     log,
     devsync,
     ...createStatusBar(projects),

@@ -19,10 +19,8 @@ export function portCommands(devsync: Devsync) {
       if (await vscode.window.showInformationMessage(text, "Open")) await openPage(url);
     },
     openForward: (_: string, { forward }: Node) => forward && openPage(forward.url),
-    closeForward: (folder: string, { forward }: Node) => {
-      const { remotePort, localPort } = forward ?? {};
-      return devsync.job("forward", { folder, remotePort, localPort, close: true });
-    },
+    closeForward: (folder: string, { forward: port }: Node) =>
+      devsync.job("forward", { folder, remotePort: port?.remotePort, localPort: port?.localPort, close: true }),
     shell: async (folder: string) =>
       vscode.window.createTerminal(terminal(await devsync.command("shell", { folder }))).show(),
     pull: async (folder: string) => {

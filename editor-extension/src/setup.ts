@@ -12,6 +12,7 @@ import { count, facts, hostAndPort, linkText } from "./text.ts";
 /** `asks`: a key of `init` that the provider cannot do without. */
 type Provider = { label: string; detail: string; asks?: { key: string; title: string; example: string } };
 type Written = { files: { path: string; state: string; reason?: string }[]; steps: string[] };
+type Checked = { paths: string[]; deletions: string[] };
 type Check = { name: string; ok: boolean | null; message: string; hint: string };
 
 export function setupCommands(devsync: Devsync, projects: Projects) {
@@ -30,10 +31,9 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
       say(`$(check) ${files ? `${count(files, "file")} sent to the VM` : "The VM is up to date"}`);
     },
     check: async (folder: string) => {
-      type Checked = { paths: string[]; deletions: string[] };
       const { paths, deletions } = await devsync.job<Checked>("sync", { folder, check: true });
-      const shown = paths.map((path) => (deletions.includes(path) ? `${path} (to be deleted on the VM)` : path));
-      print(paths.length ? "These differ from the VM:" : "Nothing differs from the VM.", ...shown);
+      const line = (path: string) => path + (deletions.includes(path) ? " (to be deleted on the VM)" : "");
+      print(paths.length ? "These differ from the VM:" : "Nothing differs from the VM.", ...paths.map(line));
     },
     status: async (folder: string) => {
       const status = await devsync.command<Status>("status", { folder });

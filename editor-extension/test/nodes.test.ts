@@ -41,7 +41,7 @@ test("the tree shows conflicts first, and what can be done with each element", (
   assert.deepEqual(
     leaves.map(({ label, kind, description }) => [label, kind, description]),
     [
-      ["a.py", "conflict", "changed here and on the VM"],
+      ["a.py", "conflict", "changed on the VM"],
       ["train-1", "run-run-running", "running"],
       ["train-2", "run-debug-exited", "debug, exit code 1"],
       ["gradio", "forward", "127.0.0.1:7861 \u2192 7860"],
