@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .cli.settings import Server
 
+_STANDARD = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
 
 def main() -> int:
     """Runs the command line of this process; returns its exit code."""
     arguments = sys.argv[1:]
+    _open_what_was_closed()
     if arguments[:1] == ["lsp"] and all(map(_editors_add, arguments[1:])):
         from .daemon.pump import run
 
@@ -23,6 +26,20 @@ def main() -> int:
     from .cli.app import run as run_cli
 
     return run_cli(arguments, in_process=_in_process)
+
+
+def _open_what_was_closed() -> None:
+    """Somebody started us without stdin, stdout or stderr (`<&-`): then the next socket
+    would get that number, and what the daemon says would be read as the user's input.
+    Empty ones take their place."""
+    for number, (name, mode) in enumerate(_STANDARD):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is given out, and the lower ones are open.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def _editors_add(argument: str) -> bool:

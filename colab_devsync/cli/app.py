@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from . import (
 from .settings import Holder, Settings, StartServer, global_options
 
 INTERRUPTED = 130
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of stdout: `> file`
 
 
 @click.group(
@@ -114,6 +116,17 @@ def guarded(holder: Holder, work: Callable[[], object]) -> int:
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`); nothing is left to be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _say_no_more()
+        return 1
+    except OSError as error:
+        if error.filename is not None or error.errno not in _NO_ROOM:
+            raise
+        _say_no_more()
+        output.note(f"error: The output cannot be written: {error.strerror}.")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _say_no_more() -> None:
+    """What is still to be written to stdout goes nowhere, without another error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

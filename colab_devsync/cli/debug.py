@@ -68,6 +68,8 @@ def debug(file: str | None, args: tuple[str, ...], **options: Any) -> int:
     is_attach = options["run_id"] is not None or options["pid"] is not None
     if is_attach and (file or options["module"]):
         raise click.UsageError("Name a program, or --run, or --pid.")
+    if options["run_id"] is not None and options["pid"] is not None:
+        raise click.UsageError("Name --run or --pid, not both.")
     listen = not (is_attach or options["attach_info"])
     with (
         stream.bar,

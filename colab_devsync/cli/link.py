@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..core.events import with_path
 from ..errors import ConfigError
 from . import new_runtime, output, pull
 from .runs import summary
@@ -114,7 +115,7 @@ def _describe(status: dict[str, Any]) -> str:
     if waiting:
         conflicts = f"{waiting}: `colab-devsync conflicts` lists them"
     problems = [
-        f"{p['path'] or 'mirror'}: {p['message']} {p['hint']}".rstrip()
+        f"{with_path(p['path'] or 'mirror', p['message'])} {p['hint']}".rstrip()
         for p in status.get("problems", ())
     ]
     return output.table(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..core.events import with_path
 from ..errors import Conflicts
 from . import output
 from .progress import Bar
@@ -34,8 +35,9 @@ def sync(check: bool) -> None:
     output.result(settings, done, _summary(done, check=check))
     _warn(left_out)
     if done["conflicts"] and not check:
+        files = "1 file" if done["conflicts"] == 1 else f"{done['conflicts']} files"
         raise Conflicts(
-            f"{done['conflicts']} files changed on both sides and were left alone.",
+            f"{files} changed on both sides, left alone.",
             "`colab-devsync conflicts` lists them, `colab-devsync resolve` decides.",
         )
 
@@ -110,7 +112,8 @@ def _all_paths(talk: Talk) -> list[str]:
 def _warn(left_out: Sequence[dict[str, Any]]) -> None:
     """Which files are not mirrored, and why."""
     for problem in left_out[:_WARNINGS]:
-        output.note(f"warning: {problem['message']} {problem['hint']}".rstrip())
+        text = with_path(problem["path"], problem["message"])
+        output.note(f"warning: {text} {problem['hint']}".rstrip())
     if len(left_out) > _WARNINGS:
         more = len(left_out) - _WARNINGS
         output.note(f"warning: {more} more; `colab-devsync status` lists them all.")
@@ -181,7 +184,9 @@ class _Events:
         parts = [params["link"], params.get("message") or ""]
         if params["conflicts"]:
             parts.append(f"{params['conflicts']} conflicts")
-        parts += [f"{p['path']}: {p['message']}" for p in params.get("problems", ())]
+        parts += [
+            with_path(p["path"], p["message"]) for p in params.get("problems", ())
+        ]
         text = "  ".join(filter(None, parts))
         if text == self._last:
             return ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..core.endpoint import checked_pin
 from ..daemon.notebook import Choices, write_notebook
 from ..daemon.projects import require_root
 from . import output
@@ -64,7 +65,9 @@ def notebook(
         settings.profile_name,
         None if file is None else Path.cwd() / file,
         overwrite=overwrite,
-        choices=Choices(public_key, relay_user, relay_host_key),
+        choices=Choices(
+            public_key, relay_user, checked_pin("--relay-host-key", relay_host_key)
+        ),
     )
     done = "Wrote" if written.changed else "Unchanged:"
     output.result(settings, written.as_json(), f"{done} {written.path}.")

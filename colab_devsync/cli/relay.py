@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ..core.config import Config
+from ..core.endpoint import checked_pin
 from ..core.events import Question
 from ..core.relay import LISTEN_PORT, VM_USER, RelayPlan
 from ..daemon import relay_setup
@@ -103,7 +104,7 @@ def setup(
         output.result(settings, body, plan.script().rstrip("\n"))
         output.note(
             "Nothing was done. The same with --apply does it there; or take the script "
-            "there yourself, as `setup.sh` say, and run it as root:\n"
+            "there yourself, as `setup.sh` for instance, and run it as root:\n"
             f"  {_by_hand(there, ssh_options)}"
         )
         return
@@ -162,7 +163,7 @@ def check(
         listen_port=_port(port, config),
         state=relay_setup.state_of(root, settings.profile_name),
         profile=settings.profile_name,
-        host_key=host_key,
+        host_key=checked_pin("--host-key", host_key),
         ask=_ask,
     ):
         holes += one.ok is False

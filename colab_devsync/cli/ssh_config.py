@@ -74,7 +74,11 @@ def _remove(settings: Settings) -> None:
     config, include = SshConfig(), Include()
     left = config.remove(root, settings.profile_name)
     removed = not left and include.remove()
-    body = {"left": list(left), "file": str(config.path), "included": not removed}
+    body = {
+        "left": list(left),
+        "file": str(config.path),
+        "included": include.is_there(),
+    }
     if left:
         text = f"The alias is gone. {config.path} still has {', '.join(left)}."
     elif removed:

@@ -41,6 +41,23 @@ def apply_endpoint(link: LinkConfig, text: str) -> LinkConfig:
     raise _not_understood(text)
 
 
+def leads_alike(one: LinkConfig, other: LinkConfig) -> bool:
+    """Whether both lead to the same place. Who logs in, and with what, is not asked."""
+    return _way(one) == _way(other)
+
+
+def _way(link: LinkConfig) -> tuple[object, ...]:
+    return (
+        link.provider,
+        link.host,
+        link.port,
+        link.relay,
+        link.session,
+        link.proxy_command,
+        link.api_key_env,
+    )
+
+
 def split_relay(relay: str) -> tuple[str | None, str, int]:
     """User (if named), host and port (22 if not named) of `[link] relay`, which the
     configuration has found well-formed."""
@@ -178,6 +195,16 @@ def _query(parts: SplitResult) -> dict[str, str]:
     """Not parse_qs: a fingerprint is base64, and its "+" is no space."""
     pairs = (pair.partition("=") for pair in parts.query.split("&") if pair)
     return {name: unquote(value) for name, _, value in pairs}
+
+
+def checked_pin(option: str, value: str | None) -> str | None:
+    """A fingerprint that was given as an option. ConfigError."""
+    if value is None or HOST_KEY.accepts(value):
+        return value
+    raise ConfigError(
+        f"{option} is no fingerprint of a host key: {value!r}.",
+        "It is `SHA256:` and 43 characters, as `ssh-keygen -lf` shows it.",
+    )
 
 
 def _pin(value: str, text: str) -> str:

@@ -43,6 +43,11 @@ class Problem:
     severity: Severity = "warning"
 
 
+def with_path(path: str, message: str) -> str:
+    """A problem's message for a list of several, where each names its file once."""
+    return message if message.startswith(f"{path}:") else f"{path}: {message}"
+
+
 @dataclass(frozen=True)
 class Conflict:
     """A path that changed on both sides. Hashes are hex; None = absent."""

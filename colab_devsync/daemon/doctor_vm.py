@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..core.events import with_path
 from ..errors import (
     AgentError,
     ConnectFailed,
@@ -132,8 +133,10 @@ def _mirror(status: Status) -> Iterator[Check]:
         yield Check("transfer", True, f"bulk data travels by {vm.transfer}")
     for problem in status.problems:
         ok = False if problem.severity == "error" else None
-        where = f"{problem.path}: " if problem.path else ""
-        yield Check("mirror", ok, f"{where}{problem.message}", problem.hint)
+        text = problem.message
+        if problem.path:
+            text = with_path(problem.path, text)
+        yield Check("mirror", ok, text, problem.hint)
     if status.conflicts:
         yield Check(
             "conflicts",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import getpass
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -96,7 +97,7 @@ def run_script(
     if done.returncode == _SSH_ITSELF:
         raise ConnectFailed(
             f"ssh could not log in to {server.login}. {said}".strip(),
-            f"`ssh {server.login}` must work first.",
+            f"`{by_hand(server, options)}` must work first.",
         )
     if done.returncode != 0:
         raise RelayRefused(
@@ -104,6 +105,13 @@ def run_script(
             "What it had done stays; run it again when that is cured.",
         )
     return done.stdout or ""
+
+
+def by_hand(server: Server, options: Sequence[str]) -> str:
+    """What a person would type to log in."""
+    return shlex.join(
+        [one for one in ssh_command(server, options, True) if one != "-t"]
+    )
 
 
 def ssh_command(server: Server, options: Sequence[str], terminal: bool) -> list[str]:

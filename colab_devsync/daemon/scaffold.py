@@ -29,6 +29,7 @@ KEYS: Mapping[str, type] = {
 }
 """What can be chosen when the file is made; all of it may be left out."""
 
+_OF_LINK = KEYS.keys() - {"provider", "name", "remote_root"}
 _NEEDS = {"direct": "host", "relay": "relay", "command": "proxy_command"}
 _SAID = {
     "host": (
@@ -106,6 +107,7 @@ def write_new(folder: Path, chosen: Mapping[str, Any]) -> Path:
     """The path of the new file. ConfigError if there is one, or it can't be made, or
     what was chosen can't be."""
     path = folder / CONFIG_NAME
+    _check_wanted(chosen)
     text = render(chosen)
     problems = check_config(text)
     if problems:
@@ -179,6 +181,18 @@ def _check_needs(provider: str, chosen: Mapping[str, Any]) -> None:
         return
     what, hint = _SAID[key]
     raise ConfigError(f"The link provider `{provider}` needs a {what}.", hint)
+
+
+def _check_wanted(chosen: Mapping[str, Any]) -> None:
+    """ConfigError: something was chosen that this provider has no use for."""
+    provider = chosen.get("provider") or "direct"
+    for key in sorted(_OF_LINK):
+        takers = [name for name, text in _LINK.items() if f"{{{key}}}" in text]
+        if chosen.get(key) is not None and provider not in takers:
+            raise ConfigError(
+                f"The link provider `{provider}` has no use for `{key}`.",
+                f"Leave it out; it belongs to {', '.join(takers)}.",
+            )
 
 
 def _line(key: str, chosen: Mapping[str, Any], example: str, default: str) -> str:

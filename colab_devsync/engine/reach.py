@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from ..core.config import Config
-from ..core.endpoint import apply_endpoint, relay_machine
+from ..core.config import Config, LinkConfig
+from ..core.endpoint import apply_endpoint, leads_alike, relay_machine
 from ..core.events import Ask, LinkState
 from ..errors import DevsyncError, LinkLost
 from ..link.base import Link, Stream
@@ -62,6 +62,7 @@ class Reach:
         self._owner = owner
         self._open_link = open_link
         self._endpoint: str | None = None
+        self._pasted_over: LinkConfig | None = None  # [link] when that was pasted
         self._link: Link | None = None
         self._connector: Connector | None = None
         self._waiting: list[OnLink] = []
@@ -138,6 +139,7 @@ class Reach:
             self._read(endpoint)
             self.go_offline()
             self._endpoint, self.config = endpoint, None
+            self._pasted_over = load_project(self._root, self._profile).link
 
     def forget_host_key(self) -> None:
         """Drops the VM's pin, not the relay's: that is another machine, which stays.
@@ -155,7 +157,13 @@ class Reach:
         return self.config, self.store
 
     def read_config(self) -> Config:
-        """ConfigError."""
+        """ConfigError. What was pasted holds until the file says another place: then
+        that is what the person wants."""
+        old = self._pasted_over
+        if old is not None:
+            link = load_project(self._root, self._profile).link
+            if not leads_alike(old, link):
+                self._endpoint = self._pasted_over = None
         return self._read(self._endpoint)
 
     def _read(self, endpoint: str | None) -> Config:

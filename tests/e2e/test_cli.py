@@ -170,6 +170,71 @@ def test_a_closed_stdout_is_not_a_traceback(place: Place) -> None:
     process.stderr.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs sh")
+def test_closed_standard_streams_are_empty_ones(place: Place, project: Path) -> None:
+    """Else the daemon's socket has number 0, and is read as the user's input."""
+
+    def run(*words: str, closing: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [
+                *("sh", "-c", f'exec "$@" {closing}', "sh"),
+                *(sys.executable, "-m", "colab_devsync", *words),
+            ],
+            cwd=project,
+            env=place.env,
+            capture_output=True,
+            timeout=90,
+            check=False,
+        )
+
+    place.run("sync", cwd=project)
+    done = run("exec", "--", "cat", closing="<&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert run("lsp", closing="<&-").returncode == 0
+    done = run("status", closing=">&-")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert run("stop", "none", closing="<&- >&- 2>&-").returncode == 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_said(place: Place, project: Path) -> None:
+    for words in (["status"], ["status", "--json"], ["exec", "--", "echo", "hi"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "colab_devsync", *words],
+                cwd=project,
+                env=place.env,
+                stdin=subprocess.DEVNULL,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=90,
+                check=False,
+            )
+        assert done.returncode == 1
+        said = done.stderr.decode()
+        assert said == (
+            "error: The output cannot be written: No space left on device.\n"
+        ), words
+
+
+def test_a_pasted_line_holds_until_the_file_leads_elsewhere(
+    place: Place, project: Path
+) -> None:
+    config = project / ".colabremote.toml"
+    sandbox = config.read_text()
+    config.write_text('[link]\nprovider = "direct"\nhost = "127.0.0.1"\nport = 1\n')
+    done = place.run("connect", "ssh -p 2 me@127.0.0.1", cwd=project)
+    assert done.returncode == 3
+    with config.open("a") as file:
+        file.write('user = "you"\n')
+    assert place.run("connect", cwd=project).returncode == 3
+    (status,) = lines(place.run("status", "--json", cwd=project).stdout)
+    assert status["target"] == "me@127.0.0.1:2", "only the user was changed"
+    config.write_text(sandbox)
+    done = place.run("connect", cwd=project)
+    assert done.returncode == 0, done.stderr
+
+
 def test_verbose_adds_the_traceback(place: Place) -> None:
     assert b"Traceback" not in place.run("status").stderr
     assert b"Traceback" in place.run("status", "-v").stderr

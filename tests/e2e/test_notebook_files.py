@@ -98,6 +98,15 @@ def test_what_is_given_as_a_key_must_be_one(place: Place, project: Path) -> None
         assert b"is no public key" in done.stderr
 
 
+def test_a_host_key_that_is_none_is_refused(place: Place, project: Path) -> None:
+    for option in (["notebook", "--relay-host-key"], ["relay", "check", "--host-key"]):
+        place.run("relay", "key", cwd=project)  # `check` needs one
+        done = place.run(*option, "SHA256:short", cwd=project)
+        assert done.returncode == 2, option
+        assert f"{option[-1]} is no fingerprint" in done.stderr.decode()
+    assert not (project / "colab-devsync.ipynb").exists()
+
+
 def test_the_configuration_is_read_as_by_all_others(
     place: Place, project: Path
 ) -> None:

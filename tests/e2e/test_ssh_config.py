@@ -85,7 +85,9 @@ def test_one_line_is_added_once_and_taken_out_again(
         assert home.config.read_bytes() == b"Include %s\n" % bytes(home.own) + MINE
         assert home.backup.read_bytes() == MINE
         home.ssh_says(home.config)
-    ok(place.run("ssh-config", "--remove", cwd=project))
+    for _ in range(2):
+        done = ok(place.run("ssh-config", "--remove", "--json", cwd=project))
+        assert json.loads(done.stdout)["included"] is False
     assert home.config.read_bytes() == MINE
     assert stat.S_IMODE(home.config.stat().st_mode) == 0o640
     assert list(home.ssh.iterdir()) == [home.config]

@@ -183,8 +183,9 @@ def test_archives_that_are_damaged_or_none(
     for name in ("no.zip", "no.txt"):
         with pytest.raises(PushError, match="cannot be unpacked"):
             push(project, tmp_path / name, str(target), unpack=True)
-    with pytest.raises(PushError, match="cannot be"):
+    with pytest.raises(PushError, match="is a folder, not an archive") as caught:
         push(project, dataset, str(target), unpack=True)
+    assert caught.value.hint
 
 
 def test_a_bomb_is_refused_before_anything_is_sent(

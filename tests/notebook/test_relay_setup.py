@@ -248,4 +248,6 @@ def test_a_server_that_lets_nobody_in_is_named(place: Place, tmp_path: Path) -> 
         *("relay", "setup", f"me@127.0.0.1:{port}", "--apply", "--public-key", KEY)
     )
     assert done.returncode == 3
-    assert b"ssh could not log in to me@127.0.0.1" in done.stderr
+    said = done.stderr.decode()
+    assert "ssh could not log in to me@127.0.0.1" in said
+    assert f"`ssh -p {port} me@127.0.0.1` must work first" in said

@@ -7,6 +7,7 @@ import pytest
 
 from colab_devsync.cli import mirror, output
 from colab_devsync.cli.progress import Rate
+from colab_devsync.core.events import with_path
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,8 @@ def test_a_rate_forgets_what_is_older_than_five_seconds() -> None:
     assert rate.per_second() is None
     rate.add(6.5, 3000)
     assert rate.per_second() == pytest.approx(2000)
+
+
+def test_a_problem_names_its_file_once() -> None:
+    assert with_path("a.py", "a.py: too large") == "a.py: too large"
+    assert with_path("a.py", "It is too large") == "a.py: It is too large"

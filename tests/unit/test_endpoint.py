@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from colab_devsync.core.config import LinkConfig
-from colab_devsync.core.endpoint import apply_endpoint, split_relay
+from colab_devsync.core.endpoint import apply_endpoint, leads_alike, split_relay
 from colab_devsync.errors import ConfigError
 
 LINK = LinkConfig(provider="sandbox", user="me", identity_file="~/key", host_key=None)
@@ -130,6 +132,13 @@ def test_not_understood(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         apply_endpoint(LINK, text)
     assert caught.value.hint
+
+
+def test_the_same_place_whoever_logs_in() -> None:
+    there = LinkConfig(provider="direct", host="vm.example.com", port=22)
+    assert leads_alike(there, replace(there, user="me", identity_file="k"))
+    for other in ({"port": 23}, {"host": "b"}, {"provider": "ngrok"}, {"relay": "r"}):
+        assert not leads_alike(there, replace(there, **other))  # type: ignore[arg-type]
 
 
 @given(st.text(max_size=40))

@@ -96,3 +96,16 @@ def test_any_text_survives_quoting(text: str) -> None:
     import tomli
 
     assert tomli.loads(f"x = {quote(text)}")["x"] == text
+
+
+@pytest.mark.parametrize(
+    ("provider", "key"),
+    [("sandbox", "host"), ("sandbox", "user"), ("colab", "port"), ("direct", "relay")],
+)
+def test_what_a_provider_has_no_use_for_is_not_dropped_silently(
+    tmp_path: Path, provider: str, key: str
+) -> None:
+    chosen = {"provider": provider, "host": None, key: "x"}
+    with pytest.raises(ConfigError, match=f"no use for `{key}`"):
+        write_new(tmp_path, chosen)
+    assert list(tmp_path.iterdir()) == []

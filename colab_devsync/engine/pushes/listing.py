@@ -79,7 +79,9 @@ def _nothing(local: Path, exc: OSError) -> PushError:
         return PushError(
             f"There is no {local}.", "LOCAL is a file or a folder of this machine."
         )
-    return PushError(f"{local} cannot be read: {exc.strerror}.")
+    return PushError(
+        f"{local} cannot be read: {exc.strerror}.", "Look at its permissions."
+    )
 
 
 def _file(path: str, name: str, about: os.stat_result) -> Source:

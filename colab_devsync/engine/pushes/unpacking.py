@@ -23,11 +23,18 @@ Ask = Callable[..., dict[str, Any]]
 def size_unpacked(local: Path) -> int:
     """Bytes it needs on the VM at least. PushError if it is no archive, or one that
     must not be unpacked: better now than after an hour of sending."""
+    if local.is_dir():
+        raise PushError(
+            f"{local} is a folder, not an archive.",
+            "Without --unpack, folders are pushed as they are.",
+        )
     try:
         with open(local, "rb") as stream:
             size, objection = archives.estimate(stream)
     except OSError as exc:
-        raise PushError(f"{local} cannot be read: {exc.strerror}.") from exc
+        raise PushError(
+            f"{local} cannot be read: {exc.strerror}.", "Look at its permissions."
+        ) from exc
     if objection:
         raise PushError(
             f"{local} cannot be unpacked: {objection}.",
