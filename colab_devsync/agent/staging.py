@@ -7,12 +7,13 @@ to their name. Whatever a killed agent left here is removed by the next one.
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import os
 import stat
 import sys
 import time
-from typing import Callable, List, NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 assert sys.platform != "win32"  # runs on the VM only
 
@@ -34,7 +35,6 @@ class Part(NamedTuple):
 
 
 Payload = Union[bytes, "memoryview", Part]
-Write = Callable[[Union[bytes, "memoryview"]], None]
 
 
 class Staged(NamedTuple):
@@ -81,9 +81,12 @@ class Staging:
         if isinstance(payload, Part):
             fd = os.open(payload.name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self.fd)
             return Content(payload.name, fd)
-        # In memory, not read back from the disk.
-        found = known_hash or hashing.of_bytes(payload)
-        return self._written(lambda write: write(payload), found)
+
+        def fill(fd: int) -> str:
+            write_all(fd, payload)
+            return known_hash or hashing.of_bytes(payload)
+
+        return self._written(fill)
 
     def patched(self, payload: Payload, base_fd: int, size: int) -> "Content":
         """A file that a delta makes of a base. DeltaError."""
@@ -92,9 +95,13 @@ class Staging:
                 instructions = self._take(payload)
             else:
                 instructions = bytes(payload)
-            return self._written(
-                lambda write: delta.apply(instructions, base, _bounded(write, size))
-            )
+
+            def fill(fd: int) -> str:
+                making = _Making(fd, size)
+                delta.apply(instructions, base, making.write)
+                return making.hash()
+
+            return self._written(fill)
 
     def _take(self, part: Part) -> bytes:
         fd = os.open(part.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.fd)
@@ -103,18 +110,16 @@ class Staging:
         self.remove(part.name)
         return payload
 
-    def _written(
-        self, fill: Callable[["Write"], None], known_hash: str = ""
-    ) -> "Content":
+    def _written(self, fill: Callable[[int], str]) -> "Content":
+        """A new file. `fill` writes to it; the hash of what it wrote, in memory, not
+        read back from the disk."""
         name = self.fresh_name()
         fd = os.open(name, _FLAGS, 0o600, dir_fd=self.fd)
-        content = Content(name, fd, known_hash)
         try:
-            fill(lambda data: write_all(content.fd, data))
+            return Content(name, fd, fill(fd))
         except BaseException:
-            self.discard(content)
+            self.discard(Content(name, fd))
             raise
-        return content
 
     def fresh_name(self) -> str:
         return "tmp-%d-%d" % (os.getpid(), next(self._serial))
@@ -219,17 +224,29 @@ def write_all(fd: int, data: "Union[bytes, memoryview]") -> None:
         view = view[os.write(fd, view) :]
 
 
-def _bounded(write: "Write", size: int) -> "Write":
-    """Refuses more than `size` bytes: a wrong delta must not fill the disk."""
-    left: List[int] = [size]
+class _Making:
+    """What a delta makes: hashed on its way to the disk. Refuses more than `size`
+    bytes: a wrong delta must not fill the disk."""
 
-    def bounded(data: "Union[bytes, memoryview]") -> None:
-        left[0] -= len(data)
-        if left[0] < 0:
-            raise delta.DeltaError("the delta makes more than %d bytes" % size)
-        write(data)
+    def __init__(self, fd: int, size: int) -> None:
+        from .write_behind import WriteBehind  # ctypes, which few connections need
 
-    return bounded
+        self._fd = fd
+        self._size = size
+        self._at = 0
+        self._digest = hashlib.sha256()
+        self._disk = WriteBehind(fd)
+
+    def write(self, data: bytes) -> None:
+        if self._at + len(data) > self._size:
+            raise delta.DeltaError("the delta makes more than %d bytes" % self._size)
+        write_all(self._fd, data)
+        self._disk.wrote(self._at, len(data))
+        self._digest.update(data)
+        self._at += len(data)
+
+    def hash(self) -> str:
+        return self._digest.hexdigest()[: hashing.DIGITS]
 
 
 def _unlink(name: str, folder: int) -> None:

@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..agent import hashing
-from ..agent.delta import Signature
+from ..core.delta import Signature
 from ..core.events import Conflict
 from ..core.plan import Known, LocalStat
 from .ledger import Ledger, all_of, one

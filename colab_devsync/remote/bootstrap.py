@@ -48,9 +48,7 @@ FLOOR = "3.8"
 Part = Literal["start", "pushes", "pulls"]
 # Modules of the agent that most connections never need; see `sources_of`.
 LATER: Mapping[Part, frozenset[str]] = {
-    "pushes": frozenset(
-        {"archives", "arrivals", "deposit", "pushes", "unpack", "write_behind"}
-    ),
+    "pushes": frozenset({"archives", "arrivals", "deposit", "pushes", "unpack"}),
     "pulls": frozenset(
         {"inotify", "pulling", "pulling_folder", "pulling_reads", "writers"}
     ),

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from colab_devsync.agent import delta, hashing, wire
+from colab_devsync.agent import hashing, wire
 from colab_devsync.errors import ProtocolMismatch
 from colab_devsync.remote.client import Reply
 from tests.agent.conftest import Start
 from tests.agent.driver import PATIENCE_S, Driven, file_entry, tree_of
+from tests.support.deltas import packed
 
 pytestmark = pytest.mark.few
 
@@ -138,9 +139,7 @@ def test_pieces_outside_their_payload(agent: Driven) -> None:
 def test_a_delta_in_parts(agent: Driven, root: Path) -> None:
     old = CONTENT
     new = old[:50_000] + os.urandom(60_000) + old[50_000:]
-    blocks = [old[at : at + delta.BLOCK] for at in range(0, len(old), delta.BLOCK)]
-    ops, literals = delta.make(delta.sign(blocks, len(old)), memoryview(new), new.find)
-    payload = delta.pack(ops, b"".join(new[a:b] for a, b in literals))
+    payload = packed(old, new)
     agent.put("big", old)
     entry = file_entry("big", new, hashing.of_bytes(old))._replace(
         kind=wire.DELTA, base=hashing.of_bytes(old)

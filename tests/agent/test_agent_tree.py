@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from colab_devsync.agent import delta, hashing, wire
+from colab_devsync.agent import hashing, wire
+from colab_devsync.agent.delta import pack
+from colab_devsync.core.delta import BLOCK
 from colab_devsync.errors import AgentCrashed, RemoteRefused
 from tests.agent.driver import Driven, file_entry, tree_of
+from tests.support.deltas import packed
 
 OLD, NEW, THEIRS = b"old\n", b"new\n", b"theirs\n"
 OLD_HASH, NEW_HASH = hashing.of_bytes(OLD), hashing.of_bytes(NEW)
@@ -231,9 +234,7 @@ def test_a_name_no_file_can_have_is_refused(agent: Driven) -> None:
 def delta_of(
     path: str, old: bytes, new: bytes, accept: str
 ) -> tuple[wire.Entry, bytes]:
-    blocks = (old[at : at + delta.BLOCK] for at in range(0, len(old), delta.BLOCK))
-    ops, literals = delta.make(delta.sign(blocks, len(old)), memoryview(new), new.find)
-    payload = delta.pack(ops, b"".join(new[start:end] for start, end in literals))
+    payload = packed(old, new)
     base = hashing.of_bytes(old)
     entry = file_entry(path, new, accept or base)
     return entry._replace(kind=wire.DELTA, length=len(payload), base=base), payload
@@ -244,7 +245,7 @@ def test_a_delta_is_applied(agent: Driven, root: Path) -> None:
     new = old.replace(b"line 4000\n", b"another line\n")
     agent.put("big", old, executable=True)
     entry, payload = delta_of("big", old, new, "")
-    assert len(payload) < 3 * delta.BLOCK
+    assert len(payload) < 3 * BLOCK
     assert agent.put_entries((entry, payload))[0][0] == wire.OK
     assert tree_of(root) == {"big": new}
     assert mode_of(root / "big") & 0o100
@@ -265,10 +266,10 @@ WRONG_DELTAS = [
     b"",
     b"\0\0\0\2[]",
     b"\xff\xff\xff\xff[]",
-    delta.pack([[0, 1 << 40]], b""),
-    delta.pack([[0, 9]] * 1000, b""),
-    delta.pack([[-5, 3]], b""),
-    delta.pack([[4]], b"abc"),
+    pack([[0, 1 << 40]], b""),
+    pack([[0, 9]] * 1000, b""),
+    pack([[-5, 3]], b""),
+    pack([[4]], b"abc"),
     b"\0\0\0\6[1, 2]",
     b"\0\0\0\5{1:2}",
     b"\0\0\0\6[[[]]]",

@@ -9,25 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colab_devsync.agent import delta
+from colab_devsync.agent.delta import DeltaError, apply, pack
+from colab_devsync.core import delta
+from tests.support.deltas import packed, signed
 
 TEXT = b"".join(b"%d: the quick brown fox\n" % i for i in range(190_000))  # 5 MB
 NOISE = random.Random(1).randbytes(5 << 20)
 SMALL_OPS = 200  # bytes of instructions
 
 
-def signed(data: bytes) -> delta.Signature:
-    return delta.sign(delta.pieces(io.BytesIO(data)), len(data))
-
-
-def made(old: bytes, new: bytes) -> bytes:
-    ops, literals = delta.make(signed(old), memoryview(new), new.find)
-    return delta.pack(ops, b"".join(new[start:end] for start, end in literals))
-
-
 def applied(payload: bytes, old: bytes) -> bytes:
     out = bytearray()
-    delta.apply(payload, io.BytesIO(old), out.extend)
+    apply(payload, io.BytesIO(old), out.extend)
     return bytes(out)
 
 
@@ -75,13 +68,13 @@ def test_a_delta_makes_the_new_content(
     old: bytes, steps: list[tuple[str, int, int, bytes]]
 ) -> None:
     new = edited(old, steps)
-    assert applied(made(old, new), old) == new
+    assert applied(packed(old, new), old) == new
 
 
 @settings(max_examples=100, deadline=None)
 @given(contents, contents)
 def test_unrelated_contents_too(old: bytes, new: bytes) -> None:
-    assert applied(made(old, new), old) == new
+    assert applied(packed(old, new), old) == new
 
 
 @settings(max_examples=300, deadline=None)
@@ -89,8 +82,8 @@ def test_unrelated_contents_too(old: bytes, new: bytes) -> None:
 def test_garbage_is_told_apart(payload: bytes, base: bytes) -> None:
     out = bytearray()
     try:
-        delta.apply(payload, io.BytesIO(base), out.extend)
-    except delta.DeltaError:
+        apply(payload, io.BytesIO(base), out.extend)
+    except DeltaError:
         return
     assert set(out) <= set(payload) | set(base)
 
@@ -99,8 +92,8 @@ def test_garbage_is_told_apart(payload: bytes, base: bytes) -> None:
     "ops", [[[0, 10]], [[5]], [[-1, 2]], [[1.5]], [["1"]], [[]], [[1, 2, 3]], [7], 7]
 )
 def test_instructions_that_do_not_fit(ops: list[list[int]]) -> None:
-    with pytest.raises(delta.DeltaError):
-        applied(delta.pack(ops, b"abcd"), b"base")
+    with pytest.raises(DeltaError):
+        applied(pack(ops, b"abcd"), b"base")
 
 
 # --- small ------------------------------------------------------------------------
@@ -116,7 +109,7 @@ def test_a_changed_line_costs_two_blocks_at_most(
     line = b"another line, said the fox\n"
     kept = {"insert": 0, "delete": 27, "replace": len(line)}[change]
     new = old[:at] + (b"" if change == "delete" else line) + old[at + kept :]
-    payload = made(old, new)
+    payload = packed(old, new)
     assert len(payload) <= 2 * delta.BLOCK + len(line) + SMALL_OPS
     assert applied(payload, old) == new
 
@@ -126,18 +119,18 @@ def test_what_was_taken_out_costs_a_block(size: int) -> None:
     # (Where every line looks like the others, only small gaps are found.)
     for old in (NOISE, TEXT) if size <= 10_000 else (NOISE,):
         new = old[:1_000_000] + old[1_000_000 + size :]
-        assert len(made(old, new)) <= 2 * delta.BLOCK + SMALL_OPS
+        assert len(packed(old, new)) <= 2 * delta.BLOCK + SMALL_OPS
 
 
 @pytest.mark.parametrize("size", [100, 10_000, 500_000, 1_000_000])
 def test_what_was_put_in_costs_itself_and_a_block(size: int) -> None:
     fresh = random.Random(2).randbytes(size)
     new = NOISE[:1_000_000] + fresh + NOISE[1_000_000:]
-    assert len(made(NOISE, new)) <= size + 2 * delta.BLOCK + SMALL_OPS
+    assert len(packed(NOISE, new)) <= size + 2 * delta.BLOCK + SMALL_OPS
 
 
 def test_appending_costs_what_was_appended() -> None:
-    assert len(made(TEXT, TEXT + b"more\n" * 100)) <= 500 + delta.BLOCK + SMALL_OPS
+    assert len(packed(TEXT, TEXT + b"more\n" * 100)) <= 500 + delta.BLOCK + SMALL_OPS
 
 
 def test_what_was_replaced_in_many_places() -> None:
@@ -145,7 +138,7 @@ def test_what_was_replaced_in_many_places() -> None:
     for at in range(0, len(new), 20 * delta.BLOCK):
         new[at : at + 4] = b"!!!!"
     places = len(new) // (20 * delta.BLOCK) + 1
-    assert len(made(NOISE, bytes(new))) <= places * (delta.BLOCK + 40)
+    assert len(packed(NOISE, bytes(new))) <= places * (delta.BLOCK + 40)
 
 
 # --- never slow -------------------------------------------------------------------
@@ -188,12 +181,12 @@ SHIFTED = b"x" + STRIPES
 )
 def test_low_entropy_is_no_trap(old: bytes, new: bytes) -> None:
     find = Counting(new)
-    ops, literals = delta.make(signed(old), memoryview(new), find)
+    ops, literals = delta.make(signed(old), memoryview(new), find, signed(new))
     # Per block of the new content: a few searches, each of a few blocks' length.
     count = len(new) // delta.BLOCK
     assert find.calls <= 60 + 2 * count
     assert find.scanned <= 40 * len(new)
-    payload = delta.pack(ops, b"".join(new[start:end] for start, end in literals))
+    payload = pack(ops, b"".join(new[start:end] for start, end in literals))
     assert applied(payload, old) == new
 
 
@@ -203,6 +196,6 @@ def test_an_insertion_in_every_second_block() -> None:
     ]
     new = b"".join(piece[:100] + b"+" + piece[100:] for piece in pieces)
     find = Counting(new)
-    _, literals = delta.make(signed(NOISE), memoryview(new), find)
+    _, literals = delta.make(signed(NOISE), memoryview(new), find, signed(new))
     assert sum(end - start for start, end in literals) <= 0.52 * len(new)
     assert find.scanned <= 20 * len(new)

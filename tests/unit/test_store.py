@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from colab_devsync.agent import delta, hashing
+from colab_devsync.agent import hashing
+from colab_devsync.core import delta
 from colab_devsync.core.events import Conflict
 from colab_devsync.core.plan import Known, LocalStat
 from colab_devsync.engine.store import Store

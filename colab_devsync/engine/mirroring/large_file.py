@@ -12,10 +12,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...agent import delta, hashing, wire
+from ...agent import hashing, wire
+from ...agent.delta import pack
+from ...core import delta
 from ...core.plan import SMALL, Known
 from ...errors import DevsyncError
 from ...remote.client import Reply
@@ -27,6 +30,8 @@ from .transfer import Deliver, Item, Outcome, Ready, finish, is_settled, lost, o
 PART = 1 << 20
 WHOLE = 2 << 20  # bytes; up to here a file travels in one frame
 _DELTA_MAX = 256 << 20  # bytes; a larger file is not held in memory for a delta
+
+Chunk = bytes | memoryview
 
 
 class LargeFile:
@@ -68,7 +73,11 @@ class LargeFile:
         if about is None or about != self._item.stat:
             self.end(Outcome(self._item, "again", reason="it changed meanwhile"))
             return
-        found, signature = _hash_and_sign(stream, about.size)
+        base = self._base(about.size)
+        # In memory, not mapped: an editor that truncates a mapped file would kill us.
+        content = _read(stream, 0, about.size) if base is not None else b""
+        chunks = _cut(content) if base is not None else _chunks(stream, about.size)
+        found, signature = _hash_and_sign(chunks, about.size)
         known = Known(found, about, looked_ns)
         if tree.local_stat(os.fstat(stream.fileno())) != about:
             self.end(Outcome(self._item, "again", reason="it changes while it is read"))
@@ -76,36 +85,29 @@ class LargeFile:
             self.end(Outcome(self._item, "ok", known, signature=signature))
         else:
             self._store.note_sent([(self._item.path, found)], durable=False)
-            self._choose(lane, stream, known, signature)
+            payload = _as_delta(base, content, signature) if base is not None else None
+            if payload is not None:
+                self._put(lane, known, signature, payload, wire.DELTA)
+            else:
+                self._put_whole(lane, stream, known, signature)
 
-    def _choose(
+    def _base(self, size: int) -> delta.Signature | None:
+        """The acknowledged version's signature, if the VM holds no other."""
+        if list(self._item.accept) != [self._item.base] or size > _DELTA_MAX:
+            return None
+        return self._store.signature(self._item.path, self._item.base)
+
+    def _put_whole(
         self, lane: Lane, stream: io.FileIO, known: Known, signature: delta.Signature
     ) -> None:
-        """A delta, one frame, or parts. What is read now may have changed again: then
-        the agent finds that the hash is not the announced one, and nothing is lost."""
+        """One frame, or parts. What is read now may have changed again: then the agent
+        finds that the hash is not the announced one, and nothing is lost."""
         size = known.stat.size
-        payload = self._as_delta(stream, size)
-        if payload is not None:
-            self._put(lane, known, signature, payload, wire.DELTA)
-        elif size <= max(lane.frame, SMALL):
+        if size <= max(lane.frame, SMALL):
             payload = _read(stream, 0, size)
             self._put(lane, known, signature, payload, wire.FILE)
         else:
             self._split(lane, known, signature)
-
-    def _as_delta(self, stream: io.FileIO, size: int) -> bytes | None:
-        """Instructions against the acknowledged version, if they are much smaller."""
-        if list(self._item.accept) != [self._item.base] or size > _DELTA_MAX:
-            return None
-        base = self._store.signature(self._item.path, self._item.base)
-        if base is None:
-            return None
-        # In memory, not mapped: an editor that truncates a mapped file would kill us.
-        content = _read(stream, 0, size)
-        ops, literals = delta.make(base, memoryview(content), content.find)
-        if sum(end - start for start, end in literals) > min(size // 2, WHOLE):
-            return None
-        return delta.pack(ops, b"".join(content[start:end] for start, end in literals))
 
     def _entry(self, known: Known, kind: str, length: int) -> wire.Entry:
         return wire.Entry(
@@ -249,20 +251,43 @@ class _Part:
         self.file.fail(error)
 
 
-def _hash_and_sign(stream: io.FileIO, size: int) -> tuple[str, delta.Signature]:
-    """Reads the file once, a megabyte at a time."""
+def _as_delta(
+    base: delta.Signature, content: bytes, signature: delta.Signature
+) -> bytes | None:
+    """Instructions against the acknowledged version, if they are much smaller."""
+    if len(content) != signature.size:
+        return None  # it was cut off while it was read
+    view = memoryview(content)
+    ops, literals = delta.make(base, view, content.find, signature)
+    if sum(end - start for start, end in literals) > min(len(content) // 2, WHOLE):
+        return None
+    return pack(ops, b"".join(view[start:end] for start, end in literals))
+
+
+def _hash_and_sign(chunks: Iterable[Chunk], size: int) -> tuple[str, delta.Signature]:
+    """Of a content of `size` bytes. Both at once: neither needs the interpreter."""
     whole = hashlib.sha256()
 
-    def blocks() -> Iterator[memoryview]:
-        for offset in range(0, size, hashing.CHUNK):
-            chunk = _read(stream, offset, min(hashing.CHUNK, size - offset))
-            whole.update(chunk)
-            view = memoryview(chunk)
-            for at in range(0, len(chunk), delta.BLOCK):
-                yield view[at : at + delta.BLOCK]
+    def blocks(hasher: ThreadPoolExecutor) -> Iterator[memoryview]:
+        for chunk in chunks:
+            hashed = hasher.submit(whole.update, chunk)
+            yield from delta.blocks(chunk)
+            hashed.result()
 
-    signature = delta.sign(blocks(), size)
+    with ThreadPoolExecutor(1, "devsync-hash") as hasher:
+        signature = delta.sign(blocks(hasher), size)
     return whole.hexdigest()[: hashing.DIGITS], signature
+
+
+def _cut(content: bytes) -> Iterator[Chunk]:
+    view = memoryview(content)
+    return (view[at : at + hashing.CHUNK] for at in range(0, len(view), hashing.CHUNK))
+
+
+def _chunks(stream: io.FileIO, size: int) -> Iterator[Chunk]:
+    """The file, read once, a megabyte at a time."""
+    for offset in range(0, size, hashing.CHUNK):
+        yield _read(stream, offset, min(hashing.CHUNK, size - offset))
 
 
 def _read(stream: io.FileIO, offset: int, size: int) -> bytes:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ...agent import delta, hashing, wire
+from ...agent import hashing, wire
+from ...core import delta
 from ...core.plan import Known, LocalStat
 from ...errors import DevsyncError, LinkLost
 from ...remote.client import Reply
