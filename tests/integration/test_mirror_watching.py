@@ -246,7 +246,7 @@ def test_a_folder_that_may_not_be_read_does_not_hide_the_others(tmp_path: Path) 
     try:
         with watching(root, *without_powers()) as said:
             missing = set(wanted)
-            for turn in range(60):  # the first ones may come before the watch stands
+            for turn in range(150):  # the first ones may come before the watch stands
                 for path in missing:
                     (root / path).write_text(f"{turn}")
                 with contextlib.suppress(queue.Empty):
