@@ -44,7 +44,7 @@ export class Debugging {
 
   resolveDebugConfiguration(_: unknown, config: Config): Config | undefined {
     const isPython = vscode.window.activeTextEditor?.document.languageId === "python";
-    return config.type ? config : isPython ? { ...CURRENT_FILE } : undefined;
+    return config.type ? config : isPython ? { ...CURRENT_FILE, noDebug: config.noDebug } : undefined;
   }
 
   /** An error that leaves here, or below, is shown in a dialog that blocks the window. */

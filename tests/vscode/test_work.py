@@ -132,6 +132,8 @@ def debug_it(window: Window) -> None:
     window.keys("F5")  # without a launch.json
     expect(window.stopped_line).to_be_visible()
     window.stop_debugging()
+    window.keys("Control+F5")  # Run Without Debugging
+    expect(window.output).to_contain_text("[train-5: done]")
     window.open_view()
     for run in ("train-2", "train-3"):  # Restart and Stop end the program on the VM
         expect(window.row(run)).to_contain_text(re.compile("debug, (?!running)"))
