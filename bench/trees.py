@@ -87,11 +87,14 @@ def big_file(path: Path, size: int = BIG_FILE_BYTES) -> None:
 
 def change_one_line(path: Path, number: int) -> None:
     """Replaces a line in the middle; no two numbers give the file the same size,
-    because rsync overlooks a change within a second that keeps it."""
+    because rsync overlooks a change within a second that keeps it. At once: a half
+    written file would be mirrored first, and taken for the new version."""
     data = path.read_bytes()
     start = data.index(b"\n", len(data) // 2) + 1
     end = data.index(b"\n", start) + 1
-    path.write_bytes(data[:start] + b"changed %s\n" % (b"x" * number) + data[end:])
+    fresh = path.parent.parent / "changed.new"
+    fresh.write_bytes(data[:start] + b"changed %s\n" % (b"x" * number) + data[end:])
+    fresh.replace(path)
 
 
 def source_bytes(size: int, seed: int = SEED) -> bytes:
