@@ -48,6 +48,7 @@ _SILENCE_S = 90.0  # the client pings every 5 s; after this it is gone
 _DRAIN_LOOKS = 100  # of 10 ms
 _READ_SIZE = 1 << 20
 _BUFFER = 1 << 18
+_NEED_THE_ROOT = frozenset(("put", "part", "delete", "check", "push"))
 
 Answer = Tuple[wire.Meta, bytes]
 
@@ -111,6 +112,12 @@ class Agent:
         self._programs.end()
         os._exit(status)  # daemon threads may be blocked in reads
 
+    def fail(self, why: str) -> None:
+        """Ends the process with words for the client."""
+        sys.stderr.write("colab-devsync agent: %s\n" % why)
+        sys.stderr.flush()
+        self.end(70)
+
     def _send(self, seq: int, meta: wire.Meta, data: bytes) -> None:
         try:
             frame = wire.encode(seq, meta, data)
@@ -121,10 +128,14 @@ class Agent:
 
     def _serve(self, frame: wire.Frame) -> None:
         """Answers one frame; whatever goes wrong is the answer."""
-        handler = getattr(self, "_op_" + str(frame.meta.get("op")), None)
+        operation = frame.meta.get("op")
+        handler = getattr(self, "_op_" + str(operation), None)
         try:
+            if operation in _NEED_THE_ROOT and not self.session.tree.is_there():
+                # The next agent makes it anew, and the client fills it again.
+                self.fail("the project's folder was removed on the VM")
             if handler is None:
-                raise wire.WireError("unknown operation %r" % frame.meta.get("op"))
+                raise wire.WireError("unknown operation %r" % operation)
             meta, data = handler(frame)
         except Refused as exc:
             meta, data = _error(exc.code, str(exc)), b""
@@ -377,8 +388,6 @@ def main() -> None:
     except BrokenPipeError:
         pass
     except wire.WireError as exc:
-        sys.stderr.write("colab-devsync agent: %s\n" % exc)
-        sys.stderr.flush()
-        agent.end(70)
+        agent.fail(str(exc))
     agent.drain()
     agent.end(0)

@@ -66,6 +66,18 @@ class Tree:
         self.manifest.load(trust)
         self.staging.clean(self._root_fd)
 
+    def is_there(self) -> bool:
+        """Whether our folder is still in the root: somebody may have removed both, or
+        put another folder in the root's place. A look at the disk."""
+        try:
+            for name in ("lock", "staging"):
+                os.stat(os.path.join(self.state, name))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # what it is will be said of the file that is put
+        return True
+
     def delete(self, wanted: List[Tuple[str, List[str]]]) -> List[Result]:
         """Removes (path, accept) pairs, then the folders this left empty."""
         changes: Changes = []

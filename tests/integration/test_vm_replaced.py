@@ -44,6 +44,32 @@ def test_a_root_that_is_not_there_is_made(filled: Project) -> None:
     filled.assert_same()
 
 
+@pytest.mark.parametrize("how", ["emptied", "removed"])
+def test_a_root_that_goes_while_we_are_online_is_filled_again(
+    filled: Project, how: str
+) -> None:
+    """As after `rm -rf` in a terminal of the VM: without anybody connecting anew."""
+    if how == "emptied":
+        wipe(filled)
+    else:
+        remove_tree(filled.vm)
+    filled.save("pkg/m0.py", "new\n")
+    filled.wait_arrived("pkg/m0.py")
+    assert filled.sync().conflicts == 0
+    filled.assert_same()
+    assert filled.asked == []
+
+
+@pytest.mark.parametrize("what", ["", ".colab-devsync"])
+def test_a_sync_finds_what_has_gone_meanwhile(filled: Project, what: str) -> None:
+    remove_tree(filled.vm / what)
+    result = filled.sync()
+    assert (result.deleted, result.conflicts) == (0, 0)
+    filled.assert_same()
+    filled.save("pkg/m0.py", "new\n")
+    filled.wait_arrived("pkg/m0.py")
+
+
 def test_what_was_deleted_here_meanwhile_is_no_debt(filled: Project) -> None:
     filled.close()
     wipe(filled)
