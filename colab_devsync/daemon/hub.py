@@ -195,9 +195,9 @@ class Hub:
         project.attach(listener)
         return project
 
-    def leave(self, listener: Listener) -> None:
-        """`listener` looks at nothing any more."""
-        for project in self.projects:
+    def leave(self, listener: Listener, only: Project | None = None) -> None:
+        """`listener` looks at nothing any more, or no more at that one."""
+        for project in self.projects if only is None else (only,):
             project.detach(listener)
             if not project.is_used and project.linger is None:
                 project.linger = self.loop.call_later(

@@ -160,6 +160,15 @@ class Diagnostics:
         kept.pop(canonical(uri), None)
         self._set(f"modules {root}", kept)
 
+    def forget(self, root: Path) -> None:
+        """A project is looked at no more, but for its configuration if that is open."""
+        for name in ("conflicts", "problems", "failures", "modules"):
+            self._set(f"{name} {root}", {})
+        uri = _uri(root, CONFIG_NAME)
+        if self._spelled.get(uri, uri) not in self._ls.workspace.text_documents:
+            self._set(f"config {uri}", {})
+            self._set(f"files {uri}", {})
+
     def shown(self, uri: str) -> tuple[types.Diagnostic, ...]:
         """What the client sees of `uri` now."""
         return tuple(self._published.get(canonical(uri), ()))

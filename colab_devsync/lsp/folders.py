@@ -79,6 +79,17 @@ class Folders:
         self._open[root] = project
         return project
 
+    def removed(self, folder: Path) -> None:
+        """The client does not look at this folder any more; what runs there goes on."""
+        self._connected.discard(folder)
+        self._ls.diagnostics.forget(folder)
+        for root in [root for root in self._open if root.is_relative_to(folder)]:
+            if any(root.is_relative_to(one) for one in self._roots()):
+                continue  # it is in another folder of the workspace, too
+            self._connected.discard(root)
+            self._ls.diagnostics.forget(root)
+            self._ls.hub.leave(self, self._open.pop(root))
+
     def known(self, path: Path) -> Project | None:
         """The project that `path` is in, if this client has used it."""
         inside = [root for root in self._open if path.is_relative_to(root)]

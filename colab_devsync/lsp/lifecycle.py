@@ -9,6 +9,7 @@ from pygls.exceptions import JsonRpcException
 
 from ..core.config import CONFIG_NAME
 from .server import ClientOptions, DevsyncServer
+from .texts import path_of
 
 
 def register(server: DevsyncServer) -> None:
@@ -29,8 +30,12 @@ def initialized(ls: DevsyncServer, _: types.InitializedParams) -> None:
 
 
 def folders_changed(
-    ls: DevsyncServer, _: types.DidChangeWorkspaceFoldersParams
+    ls: DevsyncServer, params: types.DidChangeWorkspaceFoldersParams
 ) -> None:
+    for folder in params.event.removed:
+        path = path_of(folder.uri)
+        if path is not None:
+            ls.folders.removed(path)
     ls.folders.refresh()
 
 

@@ -27,6 +27,8 @@ from .jobs import Job
 from .server import DevsyncServer
 
 _ANSWER_WITHIN_S = 0.8
+_LIST_WITHIN_S = 0.25  # where something else has to be asked afterwards
+_STOP_WITHIN_S = 0.65
 T = TypeVar("T")
 
 PROGRAM = {"file": Key(str), "module": Key(str), "args": Key(list), "sync": Key(bool)}
@@ -115,7 +117,8 @@ async def stop(ls: DevsyncServer, args: Arguments) -> Answer:
         run_id = _only(await _listed(session.runs)).id
     try:
         stopping = session.runs.stop(run_id, bool(args["kill"]))
-        return (await _soon(stopping)).as_json()
+        limit_s = _ANSWER_WITHIN_S if args["run"] else _STOP_WITHIN_S
+        return (await _soon(stopping, limit_s)).as_json()
     except (TimeoutError, asyncio.TimeoutError):  # the engine goes on trying
         message = "not stopped yet; it will be when the VM answers"
         return {"run": run_id, "state": "running", "message": message}
@@ -126,13 +129,13 @@ async def stop(ls: DevsyncServer, args: Arguments) -> Answer:
 async def _listed(runs: Runs) -> Sequence[RunInfo]:
     """What the VM says, or what is known while it does not answer."""
     try:
-        return await _soon(runs.list())
+        return await _soon(runs.list(), _LIST_WITHIN_S)
     except (TimeoutError, asyncio.TimeoutError):
         return runs.snapshot
 
 
-async def _soon(future: Future[T]) -> T:
-    return await asyncio.wait_for(settle(future), _ANSWER_WITHIN_S)
+async def _soon(future: Future[T], limit_s: float = _ANSWER_WITHIN_S) -> T:
+    return await asyncio.wait_for(settle(future), limit_s)
 
 
 def _only(found: Sequence[RunInfo]) -> RunInfo:

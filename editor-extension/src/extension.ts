@@ -35,6 +35,7 @@ export function activate(context: vscode.ExtensionContext): void {
   }
   const own = Object.entries(ownCommands(devsync, projects)).map(([name, work]) => register(name, work));
   overrideLenses(devsync, debugging, starter(devsync, outputs));
+  const provideTerminalProfile = () => terminalProfile(devsync, projects);
   context.subscriptions.push(
     ...own,
     log,
@@ -44,10 +45,9 @@ export function activate(context: vscode.ExtensionContext): void {
     ...outputs.register(),
     ...debugging.register(),
     vscode.tasks.registerTaskProvider(TYPE, tasks),
-    vscode.window.registerTerminalProfileProvider("colab-devsync.terminal", {
-      provideTerminalProfile: () => terminalProfile(devsync, projects),
-    }),
+    vscode.window.registerTerminalProfileProvider("colab-devsync.terminal", { provideTerminalProfile }),
     vscode.workspace.onDidSaveTextDocument((document) => void devsync.saved(document)),
+    vscode.workspace.onDidChangeWorkspaceFolders(({ removed }) => projects.forget(removed)),
     vscode.workspace.onDidGrantWorkspaceTrust(() => void startIfConfigured(devsync, projects)),
     vscode.workspace.onDidChangeConfiguration(({ affectsConfiguration: affects }) => {
       if (!["serverCommand", "profile", "autoConnect"].some((name) => affects(`colabDevsync.${name}`))) return;

@@ -50,6 +50,11 @@ export class Projects {
     if (!isCurrent) this.refreshConflicts(status.folder).catch((error) => this.devsync.log.warn(String(error)));
   }
 
+  forget(folders: readonly vscode.WorkspaceFolder[]): void {
+    for (const { uri } of folders) this.known.delete(uri.fsPath);
+    this.show();
+  }
+
   private async refreshConflicts(folder: string): Promise<void> {
     const { conflicts } = await this.devsync.command<{ conflicts: Conflict[] }>("conflicts", { folder });
     const project = this.known.get(folder);

@@ -26,9 +26,8 @@ export function runCommands(devsync: Devsync, outputs: Outputs, debugging: Debug
   const pick = async (folder: string, target: Target | Node, title: string, fits: (run: Run) => boolean) => {
     if (target && "run" in target && target.run) return target.run.run;
     const { runs } = await devsync.command<{ runs: Run[] }>("runs", { folder });
-    const items = runs
-      .filter(fits)
-      .map((run) => ({ label: run.run, description: runText(run), detail: run.argv.join(" ") }));
+    const item = (run: Run) => ({ label: run.run, description: runText(run), detail: run.argv.join(" ") });
+    const items = runs.filter(fits).map(item);
     if (!items.length) throw new Error("There is no such run on the VM.");
     return chosen(await vscode.window.showQuickPick(items.reverse(), { title })).label;
   };

@@ -35,14 +35,12 @@ async function which(name: string): Promise<string | undefined> {
   return undefined;
 }
 
-const yes = () => true;
-const no = () => false;
+const [yes, no] = [() => true, () => false];
 
 type Environment = { executable?: { uri?: vscode.Uri } };
-type Active = { path: string };
 type Environments = {
-  getActiveEnvironmentPath(): Active;
-  resolveEnvironment(active: Active): Promise<Environment | undefined>;
+  getActiveEnvironmentPath(): { path: string };
+  resolveEnvironment(active: { path: string }): Promise<Environment | undefined>;
 };
 
 /** What the Python extension has chosen for this workspace, if it is there. */

@@ -49,9 +49,8 @@ export function setupCommands(devsync: Devsync, projects: Projects) {
     openConfig: (folder: string) => open(join(folder, ".colabremote.toml")),
     notebook: async (folder: string) => open((await devsync.job<{ path: string }>("notebook", { folder })).path),
     setup: async (folder: string) => {
-      const editor = chosen(
-        await vscode.window.showQuickPick(choices.editors, { title: "Set up which editor?", ignoreFocusOut: true }),
-      );
+      const options = { title: "Set up which editor?", ignoreFocusOut: true };
+      const editor = chosen(await vscode.window.showQuickPick(choices.editors, options));
       const { files, steps } = await devsync.job<Written>("setup", { folder, editor });
       print(...files.map(({ path, state, reason = "" }) => `${state.padEnd(10)} ${path} ${reason}`), "", ...steps);
     },

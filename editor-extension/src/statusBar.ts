@@ -20,7 +20,7 @@ export function createStatusBar(projects: Projects): vscode.Disposable[] {
   item.command = { command: "workbench.action.quickOpen", title: "Commands", arguments: [">Colab VM: "] };
   const show = () => {
     const status = projects.current?.status;
-    if (!status) return;
+    if (!status) return item.hide();
     item.text = statusText(status);
     item.tooltip = hover(status);
     item.accessibilityInformation = { label: `Colab VM ${status.name}: ${linkText(status)}` };

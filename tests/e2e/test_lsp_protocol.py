@@ -280,3 +280,26 @@ def test_one_of_several_projects_must_be_named(
         assert "folder" in caught.value.data["hint"]
         for folder in (str(other), other.as_uri(), (other / "a.py").as_uri()):
             assert editor.command("status", {"folder": folder})["folder"] == str(other)
+
+
+def test_a_folder_that_is_removed_is_looked_at_no_more(
+    place: Place, project: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    config = other / ".colabremote.toml"
+    config.write_text(BROKEN)
+    folders = [{"uri": one.as_uri(), "name": one.name} for one in (project, other)]
+    with place.editor() as editor:
+        capabilities = {"workspace": {"workspaceFolders": True}}
+        options = {"capabilities": capabilities, "initializationOptions": STAY_OFFLINE}
+        params = {"processId": None, "workspaceFolders": folders, **options}
+        editor.request("initialize", {**params, "rootUri": folders[0]["uri"]})
+        editor.notify("initialized", {})
+        editor.diagnostics(config, len)
+        assert editor.command("status", {"folder": str(other)})["link"] == "offline"
+        heard = len(editor.said)
+        event = {"added": [], "removed": folders[1:]}
+        editor.notify("workspace/didChangeWorkspaceFolders", {"event": event})
+        editor.diagnostics(config, lambda found: not found, heard)
+        assert editor.command("status")["folder"] == str(project)

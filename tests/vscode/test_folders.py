@@ -77,6 +77,7 @@ def test_folders(window: Window, remote: Remote, tmp_path: Path) -> None:
     one_client(window)
     debug(window, tmp_path)
     another_project(window, tmp_path / "loose" / ".colabremote.toml")
+    removed(window)
 
 
 def task(window: Window) -> None:
@@ -132,3 +133,12 @@ def another_project(window: Window, config: Path) -> None:
     wait_until(config.exists, "it is written")
     expect(window.find('.tab.active[aria-label^=".colabremote.toml"]')).to_be_visible()
     window.wait_status(re.compile(r"loose\s+\d+ ms"))
+
+
+def removed(window: Window) -> None:
+    """A folder that is not in the workspace any more is not shown either."""
+    window.open_view()
+    expect(window.row("beta")).to_be_visible()
+    window.palette("Remove Folder from Workspace", "beta")
+    expect(window.row("beta")).to_be_hidden()
+    expect(window.row("alpha")).to_be_visible()
