@@ -37,7 +37,7 @@ fail()
 
 @pytest.fixture
 def here(tmp_path: Path, place: Place, remote: Remote) -> Iterator[Path]:
-    folder = tmp_path / "segmentation"
+    folder = tmp_path / "seg (1)+é"  # Neovim escapes little of it
     folder.mkdir()
     (folder / "train.py").write_text(TRAIN)
     config = write_config(folder, remote)
@@ -71,7 +71,7 @@ def test_saving_running_and_being_told_what_is_wrong(
     assert {"run", "resolve", "runs"} <= set(found["commands"])
     # Without its line end, which Python writes for itself: stderr may come between.
     assert "from Neovim" in found["run"]
-    assert "segmentation is online" in found["status"]
+    assert " is online" in found["status"]
     (failure,) = found["traceback"]
     assert failure["line"] == 5
     assert "ValueError: from the VM" in failure["message"]
