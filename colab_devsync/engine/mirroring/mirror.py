@@ -336,7 +336,7 @@ class Mirror:
                 self.store.keep_signature(one.item.path, known.hash, signature)
 
     def _report(self, one: Outcome) -> None:
-        if one.sent:
+        if one.sent is not None:  # an empty file is one, too
             self.total.files += 1
             self.total.bytes += one.item.stat.size
             self.total.wire += one.sent

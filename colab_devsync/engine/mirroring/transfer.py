@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
     known: Known | None = None
     held: str = ""  # conflict: the hash the VM holds
     reason: str = ""
-    sent: int = 0  # bytes on the wire
+    sent: int | None = None  # bytes on the wire; None: nothing had to be sent
     reported: int = 0  # bytes of the file that were told as progress already
     signature: delta.Signature | None = None
 
@@ -128,7 +128,7 @@ def finish(ready: Sequence[Ready], reply: Reply, wire_bytes: int) -> list[Outcom
             result,
             known=one.known,
             signature=one.signature,
-            sent=wire_bytes * len(one.payload) // total,
+            sent=-(-wire_bytes * len(one.payload) // total),  # upwards
         )
         for one, result in zip(ready, reply.meta()["results"], strict=True)
     ]
