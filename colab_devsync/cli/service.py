@@ -75,11 +75,13 @@ def lsp(stdio: bool, client: str | None) -> int:
 
 @click.command()
 @global_options(hidden=True)
-def demo() -> object:
+def demo() -> None:
     """Show the main job on an example project, without any VM."""
     from . import demo as script
 
-    return script.run()
+    settings = current()
+    done = script.run(quiet_stdout=settings.json)
+    output.result(settings, done, "")
 
 
 @click.command()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 
 from . import checkpoints, files, programs
-from .stage import Demo, copy_example, own_folders, summary
+from .stage import Demo, as_json, copy_example, own_folders, summary
 from .vm import DemoVm
 
 STEPS: tuple[Callable[[Demo], None], ...] = (
@@ -27,9 +28,10 @@ STEPS: tuple[Callable[[Demo], None], ...] = (
 )
 
 
-def run(console: Console | None = None) -> int:
-    """0, or an exception that says which step failed."""
-    console = console or Console(soft_wrap=True)
+def run(*, quiet_stdout: bool = False) -> dict[str, Any]:
+    """What was measured; or an exception that says which step failed. All is said on
+    stdout, or on stderr if that is for machines."""
+    console = Console(soft_wrap=True, stderr=quiet_stdout)
     began = time.perf_counter()
     console.print("The main job of colab-devsync, on this machine alone: the VM is a")
     console.print("folder behind a real SSH server, 40 ms away. No account is needed.")
@@ -40,5 +42,6 @@ def run(console: Console | None = None) -> int:
             demo = Demo(console, project, vm)
             for step in STEPS:
                 step(demo)
-            summary(demo, time.perf_counter() - began)
-    return 0
+            seconds = time.perf_counter() - began
+            summary(demo, seconds)
+    return as_json(demo, seconds)

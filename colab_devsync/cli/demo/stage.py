@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -54,6 +55,14 @@ def summary(demo: Demo, seconds: float) -> None:
         table.add_row(*row)
     demo.console.print()
     demo.console.print(table)
+
+
+def as_json(demo: Demo, seconds: float) -> dict[str, Any]:
+    """The same for machines."""
+    steps = [
+        {"step": step, "took": took, "note": note} for step, took, note in demo.rows
+    ]
+    return {"seconds": round(seconds, 3), "steps": steps}
 
 
 def copy_example(project: Path) -> None:
