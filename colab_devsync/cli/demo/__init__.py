@@ -44,4 +44,4 @@ def run(*, quiet_stdout: bool = False) -> dict[str, Any]:
                 step(demo)
             seconds = time.perf_counter() - began
             summary(demo, seconds)
-    return as_json(demo, seconds)
+    return as_json(demo.rows, seconds)

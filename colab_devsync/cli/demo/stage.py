@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,11 +57,9 @@ def summary(demo: Demo, seconds: float) -> None:
     demo.console.print(table)
 
 
-def as_json(demo: Demo, seconds: float) -> dict[str, Any]:
+def as_json(rows: Sequence[tuple[str, str, str]], seconds: float) -> dict[str, Any]:
     """The same for machines."""
-    steps = [
-        {"step": step, "took": took, "note": note} for step, took, note in demo.rows
-    ]
+    steps = [{"step": step, "took": took, "note": note} for step, took, note in rows]
     return {"seconds": round(seconds, 3), "steps": steps}
 
 
