@@ -8,7 +8,7 @@ import pytest
 
 from colab_devsync.core.events import FailuresChanged
 from colab_devsync.core.failures import Failure
-from colab_devsync.core.runs import RunInfo, RunSpec
+from colab_devsync.core.runs import PortWait, RunInfo, RunSpec
 from tests.support.project import Project
 from tests.support.run_output import WAIT_S, RunOutput
 
@@ -66,6 +66,15 @@ def test_nobody_has_to_listen(project: Project) -> None:
     project.write("train.py", FAILS.format("alone"))
     start(project)
     wait_failures(project, ("train.py", 2, "ValueError: alone"))
+
+
+def test_a_program_that_ends_before_its_port_is_there(project: Project) -> None:
+    """As one does that is to be debugged and is no Python."""
+    project.write("train.py", "def f(:\n")
+    wait_port = PortWait(pattern="port (\\d+)", limit_s=60)
+    starting = project.session.runs.start(RunSpec(file="train.py"), wait_port=wait_port)
+    assert starting.result(WAIT_S).state == "exited"
+    wait_failures(project, ("train.py", 1, "SyntaxError: invalid syntax"))
 
 
 def test_the_end_of_a_long_log_that_nobody_read(project: Project) -> None:

@@ -61,11 +61,9 @@ class Failures:
 
     def _look_at(self, run: RunInfo) -> None:
         watch = self._watch(run.id)
-        if run.state == "running":
-            if watch.run is None:
-                self._begin(watch, run)
-            return
-        if watch.run is None or watch.is_ended:
+        if watch.run is None:  # it may have ended already when we first hear of it
+            self._begin(watch, run)
+        if run.state == "running" or watch.is_ended:
             return
         watch.is_ended = True
         if watch.seen < run.stderr and run.state == "exited":
