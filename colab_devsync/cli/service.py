@@ -145,7 +145,11 @@ def _wait_for_end(address: Address, pid: int) -> None:
 
 
 def _describe(body: dict[str, Any]) -> str:
-    projects = [f"{p['name']}: {p['link']} ({p['folder']})" for p in body["projects"]]
+    projects = [
+        f"{' with profile '.join(filter(None, (p['name'], p.get('profile'))))}: "
+        f"{p['link']} ({p['folder']})"
+        for p in body["projects"]
+    ]
     return output.table(
         [
             ("daemon", f"process {body['pid']}, version {body['version']}"),

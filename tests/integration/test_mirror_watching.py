@@ -296,6 +296,22 @@ def test_newly_ignored_files_stay_there_and_are_not_ours_any_more(
     assert watched.session.conflicts() == ()
 
 
+def test_files_that_come_with_the_gitignore_for_them_stay_here(
+    watched: Project,
+) -> None:
+    watched.write(".gitignore", "*.csv\nout/\n")
+    for name in ("data.csv", "out/made.txt", "code.py"):
+        watched.write(name, "x\n")
+    watched.write("pkg/.gitignore", "*.bin\n")
+    watched.write("pkg/model.bin", "x\n")
+    watched.write("pkg/last.py", "x\n")
+    for name in ("code.py", "pkg/last.py"):
+        watched.wait_arrived(name)
+    watched.sync()
+    for name in ("data.csv", "out", "pkg/model.bin"):
+        assert not (watched.vm / name).exists(), name
+
+
 def test_a_nested_gitignore_rules_its_folder(watched: Project) -> None:
     watched.write("pkg/.gitignore", "local.py\n!important.log\n")
     watched.write(".gitignore", "*.log\n")

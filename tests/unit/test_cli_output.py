@@ -76,3 +76,11 @@ def test_the_demo_tells_machines_what_it_measured() -> None:
         "seconds": 7.0,
         "steps": [{"step": "first mirror", "took": "0.24 s", "note": "208 files"}],
     }
+
+
+def test_the_daemons_projects_are_told_apart_by_their_profiles() -> None:
+    one = {"name": "seg", "link": "online", "folder": "/seg"}
+    body = {"pid": 1, "version": "1", "clients": 1, "log": "/log"}
+    text = service._describe({**body, "projects": [one, {**one, "profile": "gpu2"}]})
+    assert "seg: online (/seg)" in text
+    assert "seg with profile gpu2: online (/seg)" in text

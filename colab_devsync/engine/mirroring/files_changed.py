@@ -30,6 +30,8 @@ def expand(
 ) -> Iterator[Found]:
     """The files at and below `paths`, here or known on the VM. O(what is concerned)."""
     places: dict[str, str | None] = {}
+    paths = list(paths)
+    _read_rules(root, rules, paths)
     for hint in paths:
         path = _without_links(root, hint, places)
         if path is None or path in ("", "."):
@@ -45,6 +47,16 @@ def expand(
         if path in store.folders:
             prefix = path + "/"
             yield from [known for known in store.known if known.startswith(prefix)]
+
+
+def _read_rules(root: Path, rules: IgnoreRules, paths: Iterable[str]) -> None:
+    """A `.gitignore` that comes with files rules these at once: the walk that judges
+    all others anew may end when they are on the VM already."""
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if name == ".gitignore":
+            text = tree.read_gitignore(tree.absolute(root, path))
+            rules.set_gitignore(folder, text)
 
 
 def _without_links(root: Path, path: str, places: dict[str, str | None]) -> str | None:

@@ -227,5 +227,5 @@ def read_gitignore(name: str) -> str | None:
     try:
         with open(name, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
+    except OSError:  # also a link that leads to itself
         return None
