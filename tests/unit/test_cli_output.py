@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from colab_devsync.cli import mirror, output
+from colab_devsync.cli import mirror, output, service
 from colab_devsync.cli.demo.stage import as_json
 from colab_devsync.cli.progress import Rate
 from colab_devsync.core.events import with_path
