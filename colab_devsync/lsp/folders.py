@@ -88,7 +88,9 @@ class Folders:
                 continue  # it is in another folder of the workspace, too
             self._connected.discard(root)
             self._ls.diagnostics.forget(root)
-            self._ls.hub.leave(self, self._open.pop(root))
+            project = self._open.pop(root)
+            if project not in self._open.values():  # under another name
+                self._ls.hub.leave(self, project)
 
     def known(self, path: Path) -> Project | None:
         """The project that `path` is in, if this client has used it."""
@@ -158,7 +160,7 @@ class Folders:
         self._ls.loop.call_later(0.05, self._start_connecting, root)
 
     def _start_connecting(self, root: Path) -> None:
-        if self._ls.closed:
+        if self._ls.closed or root not in self._roots():
             return
 
         async def operation(job: Job) -> dict[str, Any]:
