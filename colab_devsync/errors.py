@@ -88,6 +88,13 @@ class LinkLost(LinkError):
     """An open connection ended or fell silent."""
 
 
+def connection_closed(why: str | None = None) -> LinkLost:
+    """Somebody disconnected, or the configuration leads elsewhere now."""
+    return LinkLost(
+        why or "The connection was closed.", "`colab-devsync connect` opens it again."
+    )
+
+
 class ForwardRefused(LinkError):
     """The SSH server does not admit forwarded connections."""
 

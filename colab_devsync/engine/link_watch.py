@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..errors import LinkLost
+from ..errors import LinkLost, connection_closed
 from .uplink import Uplink
 
 
@@ -41,7 +41,7 @@ class LinkWatch:
             while not (found := self._alive()):
                 left = None if until is None else until - time.monotonic()
                 if not self._is_wanted or self._is_closed or is_over():
-                    raise LinkLost("The connection was closed.")
+                    raise connection_closed()
                 if left is not None and left <= 0:
                     raise LinkLost(
                         f"The VM could not be reached for {limit_s:.0f} s.",
@@ -49,7 +49,7 @@ class LinkWatch:
                     )
                 self._changed.wait(left)
             if self._is_closed or is_over():
-                raise LinkLost("The connection was closed.")
+                raise connection_closed()
             return found
 
     def pause(self, seconds: float) -> None:

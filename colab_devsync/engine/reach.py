@@ -19,7 +19,7 @@ from typing import Protocol
 from ..core.config import Config, LinkConfig
 from ..core.endpoint import apply_endpoint, leads_alike, relay_machine
 from ..core.events import Ask, LinkState
-from ..errors import DevsyncError, LinkLost
+from ..errors import DevsyncError, LinkLost, connection_closed
 from ..link.base import Link, Stream
 from ..link.hostkeys import pins_of
 from ..link.providers import OpenLink
@@ -291,7 +291,7 @@ class Reach:
             self._link = None
         self.state, self.message, self.rtt_ms = "offline", None, None
         self._was_online = False
-        self._answer(LinkLost("The connection was closed."))
+        self._answer(connection_closed())
 
     def close(self) -> None:
         self.go_offline()

@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..core.config import Config
 from ..core.events import Ask, Conflict, Emit, OnProgress, Status, SyncResult
-from ..errors import DevsyncError, LinkLost
+from ..errors import DevsyncError, LinkLost, connection_closed
 from ..link.providers import OpenLink, open_link
 from .access import Access
 from .composing import compose, with_more
@@ -283,7 +283,7 @@ class Session:
 
     def _go_offline(self) -> None:
         self._reach.go_offline()
-        self._files.stop(LinkLost("The connection was closed."))
+        self._files.stop(connection_closed())
 
     def reload(self) -> None:
         """Takes over a changed configuration; a broken one changes nothing."""

@@ -186,8 +186,9 @@ def test_disconnect_fails_a_sync_that_waits(online: Project, proxy: ChaosProxy) 
     online.write("a.py", "new\n")
     future = online.session.sync()
     online.session.disconnect().result(30)
-    with pytest.raises(LinkLost, match="closed"):
+    with pytest.raises(LinkLost, match="closed") as caught:
         future.result(30)
+    assert "colab-devsync connect" in caught.value.hint
 
 
 def test_a_frozen_link_does_not_hold_up_the_end(

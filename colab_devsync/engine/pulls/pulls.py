@@ -16,7 +16,7 @@ from pathlib import Path
 from ...core.config import Config
 from ...core.events import Emit, OnProgress, Problem, PullsChanged, PullsInDanger
 from ...core.pulls import PullInfo, PullResult
-from ...errors import ConfigError, DevsyncError, LinkLost
+from ...errors import ConfigError, DevsyncError, connection_closed
 from ..loop import EngineLoop
 from ..reach import Reach
 from ..uplink import Uplink
@@ -157,7 +157,7 @@ class Pulls:
             rules, root = config.pull, uplink.vm.root
             worker.post(lambda: worker.use(rules, root))
         if self._is_wanted and not reach.is_wanted:
-            error = LinkLost(reach.message or "The connection was closed.")
+            error = connection_closed(reach.message)
             worker.post(lambda: worker.give_up(error))
         self._is_wanted = reach.is_wanted
         if uplink is not self._uplink:

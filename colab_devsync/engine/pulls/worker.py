@@ -17,7 +17,7 @@ from pathlib import Path
 from ...core.config.schema import PullConfig
 from ...core.events import Event, FilePulled, Problem
 from ...core.pulls import PullInfo, Version, selection
-from ...errors import DevsyncError, LinkLost
+from ...errors import DevsyncError, LinkLost, connection_closed
 from ...remote.extras import load_extras
 from ...remote.pulling import Look, WatchFeed, WatchOrder
 from ..loop import EngineLoop
@@ -122,7 +122,7 @@ class Worker:
         self.link(None)
         for rule in self._rules.values():
             _let_go(rule, keep=True)
-        self.give_up(LinkLost("The connection was closed."))
+        self.give_up(connection_closed())
         self._rules = {}
 
     def give_up(self, error: DevsyncError) -> None:
