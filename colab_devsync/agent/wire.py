@@ -66,15 +66,15 @@ class Entry(NamedTuple):
 
 def encode(seq: int, meta: Meta, data: bytes = b"") -> bytes:
     """A whole frame. WireError if the peer would not take it."""
-    return head(seq, meta, data) + data
+    return head(seq, meta, len(data)) + data
 
 
-def head(seq: int, meta: Meta, data: bytes) -> bytes:
-    """A frame up to its data, for senders of much that need no copy of it."""
+def head(seq: int, meta: Meta, size: int) -> bytes:
+    """A frame up to its `size` bytes of data, for senders that need no copy of them."""
     text = json.dumps(meta, separators=(",", ":")).encode("ascii")
-    if len(text) > MAX_META or len(data) > MAX_DATA:
-        raise WireError("%d + %d bytes do not fit a frame" % (len(text), len(data)))
-    return HEADER.pack(seq, len(text), len(data)) + text
+    if len(text) > MAX_META or size > MAX_DATA:
+        raise WireError("%d + %d bytes do not fit a frame" % (len(text), size))
+    return HEADER.pack(seq, len(text), size) + text
 
 
 def read_frame(reader: BinaryIO) -> Optional[Frame]:

@@ -23,8 +23,8 @@ class Stream(Protocol):
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; b"" at the end. LinkLost when the connection died."""
 
-    def write(self, data: bytes | memoryview) -> None:
-        """All of `data`; blocks while the window is full. LinkLost on a dead link."""
+    def write(self, *parts: bytes | memoryview) -> None:
+        """All of them; blocks while the window is full. LinkLost on a dead link."""
 
     def close_write(self) -> None:
         """No more will be written; reading goes on."""

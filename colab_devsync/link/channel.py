@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,7 @@ _STDERR_TAIL = 32 * 1024
 # OpenSSH's packet limit of 32,768 covers the header; and a packet of a connection
 # that travels inside a channel of another one shall fit into one packet of that.
 _HEADROOM = 192
+_TOGETHER = 4  # packets in one go, for one lock and one system call
 
 _DATA, _ADJUST, _EOF, _CLOSE, _REQUEST = b"\x5e", b"\x5d", b"\x60", b"\x61", b"\x62"
 _SIGNALS = {
@@ -43,11 +45,15 @@ _SIGNALS = {
 }
 
 
+Packet = tuple[bytes | memoryview, ...]
+"""A packet's payload, in pieces."""
+
+
 class Sender(Protocol):
     """What a channel needs of its transport."""
 
-    def send_packet(self, *parts: bytes | memoryview) -> None:
-        """Encrypts and writes one packet; blocks while the wire is full. LinkLost."""
+    def send_packets(self, *packets: Packet) -> None:
+        """Encrypts and writes them at once; blocks while the wire is full. LinkLost."""
 
     def forget(self, number: int) -> None:
         """Both sides have closed channel `number`."""
@@ -163,15 +169,15 @@ class SshChannel:
             raise LinkError(f"the SSH server refused to run {self.label}")
         return data
 
-    def write(self, data: bytes | memoryview) -> None:
-        """All of `data`; blocks while the window is full. LinkLost, also when the
-        other end has closed this channel."""
-        view = memoryview(data).cast("B")
-        start = 0
-        while start < len(view):
-            size = self._reserve(len(view) - start)
-            self._send(_DATA, struct.pack(">I", size), view[start : start + size])
-            start += size
+    def write(self, *parts: bytes | memoryview) -> None:
+        """All of them; blocks while the window is full. LinkLost, also when the other
+        end has closed this channel."""
+        pending = deque(memoryview(part).cast("B") for part in parts if len(part))
+        left = sum(map(len, pending))
+        while left:
+            size = self._reserve(left)
+            self._sender.send_packets(*self._packets(pending, size))
+            left -= size
 
     def close_write(self) -> None:
         """Says that no more data comes; reading goes on. Idempotent."""
@@ -337,15 +343,27 @@ class SshChannel:
         self._granted += adjust
         return adjust
 
+    def _packets(self, pending: deque[memoryview], size: int) -> Iterator[Packet]:
+        """`size` bytes of what is pending."""
+        while size:
+            length = min(size, self._out_packet)
+            data = _first(pending, length)
+            yield (_DATA, self._remote, struct.pack(">I", length), *data)
+            size -= length
+
     def _reserve(self, size: int) -> int:
+        """How many of so many bytes may be sent now: some packets' worth."""
         with self._lock:
             while True:
                 if self._lost:
                     raise self._loss()
                 if self._closed or self._peer_closed or self._eof_sent:
                     raise LinkLost(f"{self.label}: the other end is closed")
-                piece = min(size, self._out_window, self._out_packet)
-                if piece and self._fits(piece):
+                piece = min(size, self._out_window, _TOGETHER * self._out_packet)
+                room = self._flow.may_send() - self._untaken
+                if piece > room:  # one packet may go where nothing is on its way
+                    piece = min(piece, self._out_packet)
+                if piece and (piece <= room or not self._untaken):
                     break
                 if not self._writable.wait(_STALL_S if piece else None):
                     self._untaken = 0
@@ -353,11 +371,8 @@ class SshChannel:
             self._untaken += piece
             return piece
 
-    def _fits(self, piece: int) -> bool:
-        return not self._untaken or self._untaken + piece <= self._flow.may_send()
-
     def _send(self, kind: bytes, *parts: bytes | memoryview) -> None:
-        self._sender.send_packet(kind, self._remote, *parts)
+        self._sender.send_packets((kind, self._remote, *parts))
 
     def _is_over(self) -> bool:
         return self._peer_closed or self._failed_request or self._lost
@@ -369,3 +384,16 @@ class SshChannel:
         self._readable.notify_all()
         self._writable.notify_all()
         self._settled.notify_all()
+
+
+def _first(pending: deque[memoryview], size: int) -> list[memoryview]:
+    """Takes `size` bytes away, without a copy."""
+    taken = []
+    while size:
+        piece = pending.popleft()
+        if len(piece) > size:
+            pending.appendleft(piece[size:])
+            piece = piece[:size]
+        taken.append(piece)
+        size -= len(piece)
+    return taken

@@ -20,10 +20,18 @@ from paramiko.message import Message
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
 
+from .channel import Packet
+
 _READ_AHEAD = 256 << 10
 _LARGEST = 1 << 20  # bytes; no packet that we allow a peer to send comes near
 _TAG = 16
 _SEQUENCE = 0xFFFFFFFF
+
+
+class Packets(tuple[Packet, ...]):
+    """Some to be sent in one go. paramiko's transport hands it on as it is."""
+
+    __slots__ = ()
 
 
 class ChannelData:
@@ -163,24 +171,30 @@ class QuickPacketizer(Packetizer):
     # --- out ----------------------------------------------------------------------
 
     def send_message(self, data: Any) -> None:
-        """Any thread; `data` is a message of paramiko's, or has its `parts`."""
+        """Any thread; `data` is a message of paramiko's, or some Packets."""
+        packets = data if isinstance(data, Packets) else Packets(((data.asbytes(),),))
         if not self._Packetizer__aead_out:
-            super().send_message(data)
+            for parts in packets:
+                super().send_message(Message(b"".join(parts)))
             return
-        parts = getattr(data, "parts", None) or (data.asbytes(),)
         with self._Packetizer__write_lock:
-            head, plain = _packed(parts)
-            iv = self._Packetizer__iv_out
-            sealed = self._Packetizer__block_engine_out.encrypt(iv, plain, head)
-            self._Packetizer__iv_out = _next(iv)
-            number = self._Packetizer__sequence_number_out
-            self._Packetizer__sequence_number_out = (number + 1) & _SEQUENCE
-            self.write_all(head + sealed)
-            self._count_out(len(sealed) + 4)
+            sealed = b"".join(piece for parts in packets for piece in self._seal(parts))
+            self.write_all(sealed)
+            self._count_out(len(sealed), len(packets))
 
-    def _count_out(self, size: int) -> None:
+    def _seal(self, parts: Packet) -> tuple[bytes, bytes]:
+        """As it goes over the wire: the length, and the rest."""
+        head, plain = _packed(parts)
+        iv = self._Packetizer__iv_out
+        sealed = self._Packetizer__block_engine_out.encrypt(iv, plain, head)
+        self._Packetizer__iv_out = _next(iv)
+        number = self._Packetizer__sequence_number_out
+        self._Packetizer__sequence_number_out = (number + 1) & _SEQUENCE
+        return head, sealed
+
+    def _count_out(self, size: int, count: int) -> None:
         self._Packetizer__sent_bytes += size
-        self._Packetizer__sent_packets += 1
+        self._Packetizer__sent_packets += count
         is_much = (
             self._Packetizer__sent_bytes >= self.REKEY_BYTES
             or self._Packetizer__sent_packets >= self.REKEY_PACKETS
@@ -194,7 +208,7 @@ class QuickPacketizer(Packetizer):
         self._trigger_rekey()  # type: ignore[attr-defined]
 
 
-def _packed(parts: tuple[bytes | memoryview, ...]) -> tuple[bytes, bytes]:
+def _packed(parts: Packet) -> tuple[bytes, bytes]:
     """RFC 4253 section 6, RFC 5647 section 7.3: the length, which is only proven, and
     the rest, which is encrypted, to whole blocks of 16 bytes."""
     size = sum(map(len, parts)) + 1

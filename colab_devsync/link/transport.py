@@ -34,8 +34,8 @@ from paramiko.packet import Packetizer
 
 from ..errors import LinkLost
 from .base import Flow
-from .channel import MAX_PACKET, WINDOW, Opening, Refusal, SshChannel
-from .packets import ChannelData, QuickPacketizer
+from .channel import MAX_PACKET, WINDOW, Opening, Packet, Refusal, SshChannel
+from .packets import ChannelData, Packets, QuickPacketizer
 from .wire import Wire
 
 _LOG = logging.getLogger(__name__)
@@ -125,18 +125,6 @@ class RobustTransport(paramiko.Transport):
         if _LOG.isEnabledFor(logging.DEBUG):
             for line in msg if isinstance(msg, list) else [msg]:
                 _LOG.debug(str(line), *args)
-
-
-class _Packet:
-    """An outgoing packet in pieces, also as paramiko's packetizer wants it."""
-
-    __slots__ = ("parts",)
-
-    def __init__(self, parts: tuple[bytes | memoryview, ...]) -> None:
-        self.parts = parts
-
-    def asbytes(self) -> bytes:
-        return b"".join(self.parts)
 
 
 class _OneTripAuth(AuthHandler):
@@ -274,14 +262,14 @@ class ClientTransport(RobustTransport):
         sizes = struct.pack(">III", number, channel.window, MAX_PACKET)
         if not self.active:
             channel.on_lost()
-        self.send_packet(_OPEN, head, sizes, opening.payload)
+        self.send_packets((_OPEN, head, sizes, opening.payload))
         return channel
 
-    def send_packet(self, *parts: bytes | memoryview) -> None:
+    def send_packets(self, *packets: Packet) -> None:
         if not self.active:
             raise LinkLost(self.loss())
         try:
-            self._send_user_message(_Packet(parts))
+            self._send_user_message(Packets(packets))
         except (EOFError, OSError, paramiko.SSHException) as error:
             raise LinkLost(self.loss()) from error
 

@@ -141,7 +141,7 @@ def start_agent(
     client = AgentClient(stream)
     greeting: Future[Reply] = Future()
     ask = {"op": "hello", "version": wire.VERSION, **hello}
-    first = payload() + client.head(ask, b"", greeting.set_result)
+    first = payload() + client.head(ask, 0, greeting.set_result)
     try:
         with _closed_after(stream, timeout_s):
             _await_magic(stream, first, client.reader, python, deadline)

@@ -127,11 +127,11 @@ class AgentClient:
         """Sends and returns. `on_reply` runs exactly once: on the reader thread, or
         here and now if the client is lost."""
         with contextlib.suppress(LinkLost, AgentError):  # then on_reply has it
-            self.write(self.head(meta, data, on_reply) + data)
+            self.write(self.head(meta, len(data), on_reply), data)
 
-    def head(self, meta: Meta, data: bytes, on_reply: OnReply) -> bytes:
-        """A frame up to its data; the sender lets the data follow, on any stream.
-        The reply comes over the control channel.
+    def head(self, meta: Meta, size: int, on_reply: OnReply) -> bytes:
+        """A frame up to its `size` bytes of data; the sender lets the data follow, on
+        any stream. The reply comes over the control channel.
 
         Raises (after telling `on_reply`) what the client was lost to.
         """
@@ -139,15 +139,15 @@ class AgentClient:
             if self._lost is None:
                 sequence = next(self._sequence)
                 self._waiting[sequence] = (on_reply, time.monotonic())
-                return wire.head(sequence, meta, data)
+                return wire.head(sequence, meta, size)
         on_reply(Reply(None, self._lost))
         raise self._lost
 
-    def write(self, frame: bytes) -> None:
-        """Writes to the control channel; a failure loses the whole client."""
+    def write(self, *parts: bytes) -> None:
+        """Writes a frame to the control channel; a failure loses the whole client."""
         try:
             with self._write_lock:
-                self._stream.write(frame)
+                self._stream.write(*parts)
         except LinkLost as exc:
             self.lose(exc)
 

@@ -23,8 +23,8 @@ class FaultyStream(LocalStream):
 
     fault: str
 
-    def write(self, data: bytes | memoryview) -> None:
-        whole = bytes(data)
+    def write(self, *parts: bytes | memoryview) -> None:
+        whole = b"".join(parts)
         if self.fault and whole[:10].isdigit():
             size = int(whole[:10])
             program = zlib.decompress(whole[10 : 10 + size]).decode()

@@ -176,7 +176,7 @@ def test_several_streams_at_once(agent: Driven, root: Path) -> None:
             "z": packed,
         }
         stream = streams[number % len(streams)]
-        stream.sendall(agent.client.head(meta, piece, replied) + piece)
+        stream.sendall(agent.client.head(meta, len(piece), replied) + piece)
     for _ in jobs:
         assert done.acquire(timeout=PATIENCE_S)
     for stream in streams:
@@ -193,7 +193,7 @@ def test_a_token_opens_once(agent: Driven) -> None:
     answered = threading.Event()
     with connect(agent, token) as first:
         first.sendall(
-            agent.client.head({"op": "list"}, b"", lambda reply: answered.set())
+            agent.client.head({"op": "list"}, 0, lambda reply: answered.set())
         )
         assert answered.wait(PATIENCE_S)
         with connect(agent, token) as second:

@@ -31,9 +31,9 @@ class SocketStream:
         except OSError as exc:
             raise LinkLost("reset") from exc
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, *parts: bytes | memoryview) -> None:
         try:
-            self._end.sendall(data)
+            self._end.sendall(b"".join(parts))
         except OSError as exc:
             raise LinkLost("reset") from exc
 
@@ -197,7 +197,7 @@ def test_after_the_end_every_request_fails_at_once(pair: Pair) -> None:
     assert isinstance(reply.error, LinkLost)
     assert [one.error for one in pair.ask(1)] == [reply.error]
     with pytest.raises(LinkLost):
-        pair.client.head({"op": "list"}, b"", lambda reply: None)
+        pair.client.head({"op": "list"}, 0, lambda reply: None)
 
 
 def test_a_request_has_its_own_patience(pair: Pair) -> None:

@@ -34,8 +34,8 @@ class Tcp:
         self.socket.sendall(bytes.fromhex(agent.tokens.pop()))
         self.read = self.socket.recv
 
-    def write(self, data: bytes | memoryview) -> None:
-        self.socket.sendall(data)
+    def write(self, *parts: bytes | memoryview) -> None:
+        self.socket.sendall(b"".join(parts))
 
     def close(self) -> None:
         self.socket.close()

@@ -41,9 +41,9 @@ class LocalStream:
         except ValueError as exc:
             raise LinkLost("the shell was closed") from exc
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, *parts: bytes | memoryview) -> None:
         assert self.process.stdin
-        view = memoryview(data)
+        view = memoryview(b"".join(parts))
         try:
             while view:
                 view = view[self.process.stdin.write(view) :]
@@ -88,8 +88,8 @@ class TcpStream:
     def read(self, size: int) -> bytes:
         return self._socket.recv(size)
 
-    def write(self, data: bytes | memoryview) -> None:
-        self._socket.sendall(data)
+    def write(self, *parts: bytes | memoryview) -> None:
+        self._socket.sendall(b"".join(parts))
 
     def close(self) -> None:
         self._socket.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 
-from colab_devsync.link.channel import SshChannel
+from colab_devsync.link.channel import Packet, SshChannel
 
 KIB = 1 << 10
 ADJUST, DATA = 0x5D, 0x5E
@@ -18,9 +18,9 @@ class Wire:
         self.changed = threading.Condition()
         self.packets: list[bytes] = []
 
-    def send_packet(self, *parts: bytes | memoryview) -> None:
+    def send_packets(self, *packets: Packet) -> None:
         with self.changed:
-            self.packets.append(b"".join(parts))
+            self.packets += [b"".join(parts) for parts in packets]
             self.changed.notify_all()
 
     def forget(self, number: int) -> None:
@@ -128,6 +128,21 @@ def test_what_the_peer_does_not_take_is_not_on_its_way() -> None:
     writer.start()
     writer.join(30)
     assert wire.sent() == 60 * KIB
+
+
+def test_pieces_fill_packets_whatever_their_sizes() -> None:
+    channel, wire = opened(Fixed(64 * KIB, 1024 * KIB))
+    pieces = [
+        bytes([number]) * size for number, size in enumerate((5, 0, 1, 70_000, 9))
+    ]
+    channel.write(*pieces, memoryview(b"end"))
+    assert b"".join(packet[9:] for packet in wire.packets) == b"".join(pieces) + b"end"
+    packet = 32 * KIB - 192
+    assert [len(one) - 9 for one in wire.packets] == [
+        packet,
+        packet,
+        70_018 - 2 * packet,
+    ]
 
 
 def test_closing_tells_the_flow() -> None:

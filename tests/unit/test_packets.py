@@ -14,7 +14,7 @@ from paramiko.message import Message
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
 
-from colab_devsync.link.packets import ChannelData, QuickPacketizer
+from colab_devsync.link.packets import ChannelData, Packets, QuickPacketizer
 
 KEY, LAST_IV = bytes(range(16)), b"abcd" + b"\xff" * 8
 DATA = b"\x5e"
@@ -94,6 +94,29 @@ def test_packets_arrive(
         found_kind, found = into.read_message()
         assert (found_kind, payload_of(found)) == (kind[0], content)
         assert found.seqno == into._Packetizer__sequence_number_in - 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("is_encrypted", [True, False])
+@pytest.mark.parametrize("receiver", [Packetizer, QuickPacketizer])
+def test_packets_sent_in_one_go_arrive_one_by_one(
+    wire: tuple[socket.socket, socket.socket],
+    receiver: type[Packetizer],
+    is_encrypted: bool,
+) -> None:
+    out, into = QuickPacketizer(wire[0]), receiver(wire[1])  # type: ignore[arg-type]
+    if is_encrypted:
+        with_a_small_counter(out)
+        with_a_small_counter(into)
+    contents = [os.urandom(size) for size in (1, 0, 32_000, 17)]
+    head = DATA + struct.pack(">I", 7)
+    out.send_message(
+        Packets(
+            (head, struct.pack(">I", len(one)), memoryview(one)) for one in contents
+        )
+    )
+    for content in contents:
+        kind, found = into.read_message()
+        assert (kind, payload_of(found)) == (DATA[0], content)
 
 
 def test_the_counter_wraps(wire: tuple[socket.socket, socket.socket]) -> None:

@@ -16,7 +16,7 @@ from colab_devsync.engine.pulls.fetcher import Fetcher
 from colab_devsync.engine.pulls.small import Batch, Came, Small
 from colab_devsync.engine.traffic.intake import Intake
 from colab_devsync.engine.uplink import Uplink
-from colab_devsync.link.channel import MAX_PACKET, WINDOW, SshChannel
+from colab_devsync.link.channel import MAX_PACKET, WINDOW, Packet, SshChannel
 
 SIZE = 20_000  # bytes of each file
 FILES = 7  # all of them are asked for at once
@@ -32,12 +32,12 @@ class Lane:
         self.channel = SshChannel(self, number, "a lane")
         self.channel.on_open(number, WINDOW, MAX_PACKET)
 
-    def send_packet(self, *parts: bytes | memoryview) -> None:
-        packet = b"".join(parts)
-        if packet[0] == 0x5E:  # data; else a window
-            with self._changed:
-                self._heard += packet[9:]
-                self._changed.notify_all()
+    def send_packets(self, *packets: Packet) -> None:
+        for packet in map(b"".join, packets):
+            if packet[0] == 0x5E:  # data; else a window
+                with self._changed:
+                    self._heard += packet[9:]
+                    self._changed.notify_all()
 
     def forget(self, number: int) -> None:
         pass

@@ -138,7 +138,7 @@ class LargeFile:
         )
         meta = {"op": "put", "entries": [ready.entry], "durable": self._is_durable}
         self._sent = lane.send(
-            meta, payload, lambda reply: self.end(*finish([ready], reply, self._sent))
+            meta, [payload], lambda reply: self.end(*finish([ready], reply, self._sent))
         )
 
     def _split(self, lane: Lane, known: Known, signature: delta.Signature) -> None:
@@ -206,7 +206,7 @@ class LargeFile:
 
         meta = {"op": "part", "entry": entry, "size": known.stat.size, "offset": offset}
         meta["durable"] = self._is_durable
-        size = lane.send(meta, piece, replied)
+        size = lane.send(meta, [piece], replied)
         with self._lock:
             self._sent += size
 

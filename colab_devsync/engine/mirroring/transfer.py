@@ -186,7 +186,7 @@ class SmallBatch:
     def _send(self, lane: Lane, ready: Sequence[Ready]) -> None:
         entries = [one.entry for one in ready]
         meta = {"op": "put", "entries": entries, "durable": False, "exact": True}
-        payload = b"".join(one.payload for one in ready)
+        payload = [one.payload for one in ready]
         size = 0
 
         def replied(reply: Reply) -> None:

@@ -209,13 +209,12 @@ class Sending:
                 payloads.append(data)
                 entries.append(self._entry(now, _hash(now, data), len(data)))
         self._tally.is_unsynced = True
-        payload = b"".join(payloads)
         meta = self._meta("put", entries=entries)
 
         def replied(reply: Reply) -> None:
             self._batch_ended(sources, reply)
 
-        sent = lane.send(meta, payload, replied)
+        sent = lane.send(meta, payloads, replied)
         with self._changed:
             self._tally.sent += sent
 
@@ -273,7 +272,7 @@ class Sending:
             else:
                 self._piece_ended(large, start, note)
 
-        sent = lane.send(meta, piece, replied)
+        sent = lane.send(meta, [piece], replied)
         with self._changed:
             self._tally.sent += sent
 
@@ -308,7 +307,7 @@ class Sending:
         source = large.source
         entry = self._entry(source, pieces.digest(large.arrived), 0)
         meta = self._meta("end", entry=entry, source=about(source))
-        lane.send(meta, b"", lambda reply: self._ended(large, reply))
+        lane.send(meta, [], lambda reply: self._ended(large, reply))
 
     def _compare(self, large: Large, now: Source) -> None:
         """It changed, or may have: what differs from what was sent is sent again."""

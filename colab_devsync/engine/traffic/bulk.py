@@ -15,7 +15,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ...agent import wire
@@ -182,11 +182,13 @@ class Lane:
         """A question on the control channel."""
         return self._client.request(meta).meta()
 
-    def send(self, meta: Meta, data: bytes, on_reply: OnReply) -> int:
-        """Sends a frame, compressed if the link is slower. Returns its size."""
+    def send(self, meta: Meta, parts: Sequence[bytes], on_reply: OnReply) -> int:
+        """Sends a frame, compressed if the link is slower. Returns its size. `parts`:
+        its data, in pieces, which need not be joined for that."""
         if self._bulk.window.is_slow:
-            data, meta["z"] = wire.deflate(data)
-        size = len(data)
+            data, meta["z"] = wire.deflate(b"".join(parts))
+            parts = (data,)
+        size = sum(map(len, parts))
         self._bulk.window.acquire(size)
         sent_at = time.monotonic()
 
@@ -194,7 +196,6 @@ class Lane:
             self._bulk.window.release(size, time.monotonic() - sent_at)
             on_reply(reply)
 
-        head = self._client.head(meta, data, replied)
-        self._stream.write(head)
-        self._stream.write(data)
+        head = self._client.head(meta, size, replied)
+        self._stream.write(head, *parts)
         return len(head) + size
