@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -267,15 +267,24 @@ def _as_delta(
 def _hash_and_sign(chunks: Iterable[Chunk], size: int) -> tuple[str, delta.Signature]:
     """Of a content of `size` bytes. Both at once: neither needs the interpreter."""
     whole = hashlib.sha256()
+    unhashed: queue.Queue[Chunk | None] = queue.Queue(2)
 
-    def blocks(hasher: ThreadPoolExecutor) -> Iterator[memoryview]:
+    def update() -> None:
+        for chunk in iter(unhashed.get, None):
+            whole.update(chunk)
+
+    def blocks() -> Iterator[memoryview]:
         for chunk in chunks:
-            hashed = hasher.submit(whole.update, chunk)
+            unhashed.put(chunk)
             yield from delta.blocks(chunk)
-            hashed.result()
 
-    with ThreadPoolExecutor(1, "devsync-hash") as hasher:
-        signature = delta.sign(blocks(hasher), size)
+    hasher = threading.Thread(target=update, name="devsync-hash", daemon=True)
+    hasher.start()
+    try:
+        signature = delta.sign(blocks(), size)
+    finally:
+        unhashed.put(None)
+        hasher.join()
     return whole.hexdigest()[: hashing.DIGITS], signature
 
 
