@@ -74,8 +74,7 @@ class Store:
         self.known: dict[str, Known] = {}
         self.folders: Counter[str] = Counter()  # every folder with known files below it
         self.digest = 0
-        for path, known in self._read_known():
-            self._set(path, known)
+        self._take_over(self._read_known())
         for path, content_hash in self._db.execute("select path, hash from sent"):
             self.sent.setdefault(path, []).append(content_hash)
         self._start_over_if_foreign()
@@ -143,28 +142,31 @@ class Store:
                 ("delete from sent where path = ?", settled),
                 (_KEEP_SENT, list(still_sent)),
             )
-            for path, known in files:
-                self._set(path, known)
-            for path in deleted:
-                self._set(path, None)
+            self._take_over([*files, *((path, None) for path in deleted)])
             for (path,) in settled:
                 self.sent.pop(path, None)
             for path, content_hash in still_sent:
                 self.sent.setdefault(path, []).append(content_hash)
 
-    def _set(self, path: str, known: Known | None) -> None:
-        old = self.known.pop(path, None)
-        if old is not None:
-            self.digest = hashing.add(self.digest, -hashing.token(path, old.hash))
-            self._count_folders(path, -1)
-        if known is not None:
-            self.known[path] = known
-            self.digest = hashing.add(self.digest, hashing.token(path, known.hash))
-            self._count_folders(path, +1)
+    def _take_over(self, changes: Iterable[tuple[str, Known | None]]) -> None:
+        more: Counter[str] = Counter()  # known files, by their folder
+        for path, known in changes:
+            folder = path.rpartition("/")[0]
+            old = self.known.pop(path, None)
+            if old is not None:
+                token = hashing.token(path, old.hash)
+                self.digest = hashing.add(self.digest, -token)
+                more[folder] -= 1
+            if known is not None:
+                self.known[path] = known
+                token = hashing.token(path, known.hash)
+                self.digest = hashing.add(self.digest, token)
+                more[folder] += 1
+        for folder, count in more.items():
+            self._count(folder, count)
 
-    def _count_folders(self, path: str, by: int) -> None:
-        folder = path.rpartition("/")[0]
-        while folder:
+    def _count(self, folder: str, by: int) -> None:
+        while folder and by:
             self.folders[folder] += by
             if not self.folders[folder]:
                 del self.folders[folder]

@@ -270,7 +270,7 @@ def _hash_and_sign(chunks: Iterable[Chunk], size: int) -> tuple[str, delta.Signa
     unhashed: queue.Queue[Chunk | None] = queue.Queue(2)
 
     def update() -> None:
-        for chunk in iter(unhashed.get, None):
+        while (chunk := unhashed.get()) is not None:
             whole.update(chunk)
 
     def blocks() -> Iterator[memoryview]:

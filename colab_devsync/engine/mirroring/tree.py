@@ -81,11 +81,19 @@ def read(root: Path, path: str) -> Content:
         if before is None:
             raise FileNotFoundError(name)
         data = _read_all(fd, about.st_size)
-        if local_stat(os.fstat(fd)) != before or len(data) != before.size:
+        if not _is_unchanged(about, os.fstat(fd)) or len(data) != before.size:
             raise Unstable(path)
     finally:
         os.close(fd)
     return Content(data, before, looked_ns)
+
+
+def _is_unchanged(before: os.stat_result, now: os.stat_result) -> bool:
+    return (
+        before.st_mtime_ns == now.st_mtime_ns
+        and before.st_size == now.st_size
+        and before.st_mode == now.st_mode
+    )
 
 
 def _read_all(fd: int, size: int) -> bytes:
