@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lsprotocol import types
-from pygls import uris
 
 from ..core.editing.links import FileLink, file_links
+from .local_paths import fs_path
 from .positions import TextMap
 
 MISSING_FILE = "missing-file"
@@ -24,7 +24,7 @@ def target_of(link: FileLink, root: Path) -> Path:
 
 def absent(text: str, uri: str) -> Iterator[tuple[FileLink, Path]]:
     """What is needed and is not there."""
-    path = uris.to_fs_path(uri)
+    path = fs_path(uri)
     if not path:
         return
     for link in file_links(text):

@@ -19,6 +19,7 @@ from ..core.config import CONFIG_NAME, ConfigProblem, check_config
 from ..core.events import Conflict, Problem
 from ..core.failures import Failure, Related
 from .config_files import missing_files
+from .local_paths import fs_path
 from .positions import TextMap
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Diagnostics:
 def canonical(uri: str) -> str:
     """One spelling for all: clients escape more or less of a path, and there are two
     ways to write the drives of Windows."""
-    path = uris.to_fs_path(uri)
+    path = fs_path(uri)
     return (uris.from_fs_path(path) if path else None) or uri
 
 

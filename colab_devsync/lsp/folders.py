@@ -10,8 +10,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pygls import uris
-
 from ..core.config import CONFIG_NAME
 from ..core.events import (
     ConflictsChanged,
@@ -32,6 +30,7 @@ from ..daemon.hub import Project
 from ..daemon.projects import find_root, require_root
 from ..errors import ConfigError, DevsyncError
 from . import operations, protocol, pulls, questions
+from .local_paths import fs_path, named
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -56,8 +55,7 @@ class Folders:
 
     def root_of(self, folder: str | None) -> Path:
         if folder is not None:
-            path = uris.to_fs_path(folder) if "://" in folder else folder
-            return require_root(Path(path or folder))
+            return require_root(named(folder))
         known = {*self._open, *self._configured_roots()}
         if len(known) == 1:
             return known.pop()
@@ -127,8 +125,7 @@ class Folders:
     def new_folder(self, folder: str | None) -> Path:
         """Where `init` writes: `folder`, or the only folder of the workspace."""
         if folder is not None:
-            path = uris.to_fs_path(folder) if "://" in folder else folder
-            return Path(path or folder)
+            return named(folder)
         roots = self._roots()
         if len(roots) != 1:
             raise ConfigError(
@@ -181,7 +178,7 @@ class Folders:
     def _roots(self) -> list[Path]:
         workspace = self._ls.workspace
         given = list(workspace.folders) or [workspace.root_uri or ""]
-        paths = (uris.to_fs_path(uri) for uri in given if uri)
+        paths = (fs_path(uri) for uri in given if uri)
         return [Path(path) for path in paths if path]
 
     # --- hub listener -------------------------------------------------------------

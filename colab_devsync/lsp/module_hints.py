@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
-from pygls import uris
 
 from ..core.editing.distributions import distribution_of
 from ..core.editing.imports import Import, imports_of
 from ..errors import DevsyncError
 from .bridge import in_thread, settle
+from .local_paths import fs_path
 from .positions import TextMap
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class ModuleHints:
         """The project's Python files that the client has open."""
         workspace = self._ls.workspace
         for uri, document in workspace.text_documents.items():
-            path = Path(uris.to_fs_path(uri) or "")
+            path = Path(fs_path(uri) or "")
             found = self._ls.folders.relative(path) if path.suffix == ".py" else None
             if found is None or found[0] != root:
                 continue

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from pygls import uris
 
 from ..core.pushing import PushSpec
 from ..daemon.hub import Project
@@ -14,6 +11,7 @@ from .arguments import BadArguments, Key
 from .bridge import settle
 from .command import FOLDER, Answer, Arguments, Command
 from .jobs import Job
+from .local_paths import named
 from .server import DevsyncServer
 
 
@@ -24,10 +22,9 @@ def push(ls: DevsyncServer, args: Arguments) -> Answer:
     for key in ("local", "remote"):
         if not args[key]:
             raise BadArguments(f"devsync.push needs the key {key!r}.", "A string.")
-    text: str = args["local"]
-    local = Path((uris.to_fs_path(text) if "://" in text else text) or text)
+    local = project.root / named(args["local"])
     spec = PushSpec(
-        local=project.root / local,
+        local=local,
         remote=args["remote"],
         unpack=bool(args["unpack"]),
         keep_archive=bool(args["keepArchive"]),

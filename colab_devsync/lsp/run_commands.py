@@ -13,8 +13,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pygls import uris
-
 from ..core.runs import RunInfo, RunSpec
 from ..daemon.hub import Project
 from ..engine.programs.runs import Runs
@@ -24,6 +22,7 @@ from .arguments import BadArguments, Key
 from .bridge import settle
 from .command import FOLDER, Answer, Arguments, Command
 from .jobs import Job
+from .local_paths import named
 from .server import DevsyncServer
 
 _ANSWER_WITHIN_S = 0.8
@@ -48,8 +47,7 @@ def spec_of(project: Project, args: Arguments) -> RunSpec:
 
 def inside(root: Path, file: str) -> str:
     """`file` (path or URI) relative to the project. RunError if it is not in it."""
-    path = Path(uris.to_fs_path(file) or file) if "://" in file else Path(file)
-    path = path if path.is_absolute() else root / path
+    path = root / named(file)
     for one in (path, path.resolve()):
         if one.is_relative_to(root) and ".." not in one.parts:
             if not path.is_file():

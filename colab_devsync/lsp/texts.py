@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pygls import uris
-
 from ..core.config import CONFIG_NAME
+from .local_paths import fs_path
 from .positions import TextMap
 from .server import DevsyncServer
 
 
 def path_of(uri: str) -> Path | None:
     """None for what is no file."""
-    path = uris.to_fs_path(uri)
+    path = fs_path(uri)
     return Path(path) if path else None
 
 
