@@ -67,10 +67,10 @@ class _Pipe:
                 return data
             self.swallowed.set()
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, *parts: bytes | memoryview) -> None:
         if self._cut.is_over:
             raise LinkLost("the tunnel dropped")
-        view = memoryview(data)
+        view = memoryview(b"".join(parts))
         try:
             while view:
                 view = view[self._sink.write(view) :]
@@ -111,11 +111,11 @@ class _Forward(TcpStream):
         except OSError as exc:
             raise LinkLost("the tunnel dropped") from exc
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, *parts: bytes | memoryview) -> None:
         if self._cut.is_over:
             raise LinkLost("the tunnel dropped")
         try:
-            super().write(data)
+            super().write(*parts)
         except OSError as exc:
             raise LinkLost("the tunnel dropped") from exc
 

@@ -23,7 +23,7 @@ class BreakingStream:
         self._writes = 0
         self._broken = threading.Event()
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, *parts: bytes | memoryview) -> None:
         self._writes += 1
         if self._writes > 2:
             self._broken.set()
