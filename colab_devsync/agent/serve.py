@@ -128,14 +128,14 @@ class Agent:
 
     def _serve(self, frame: wire.Frame) -> None:
         """Answers one frame; whatever goes wrong is the answer."""
-        operation = frame.meta.get("op")
-        handler = getattr(self, "_op_" + str(operation), None)
+        operation = str(frame.meta.get("op"))
+        handler = getattr(self, "_op_" + operation, None)
         try:
             if operation in _NEED_THE_ROOT and not self.session.tree.is_there():
                 # The next agent makes it anew, and the client fills it again.
                 self.fail("the project's folder was removed on the VM")
             if handler is None:
-                raise wire.WireError("unknown operation %r" % operation)
+                raise wire.WireError("unknown operation %s" % operation)
             meta, data = handler(frame)
         except Refused as exc:
             meta, data = _error(exc.code, str(exc)), b""

@@ -194,7 +194,7 @@ def test_a_full_disk_keeps_the_old_bytes(project: Project, disk: Path) -> None:
     project.configure(vm=disk / "root")
     project.write("a.bin", b"old" * 1000)
     project.sync()
-    project.write("a.bin", os.urandom(3_000_000))
+    project.replace("a.bin", os.urandom(3_000_000))
     project.write("b.py", "b\n")
     with pytest.raises(NotFlushed, match=r"a\.bin.*disk is full") as caught:
         project.sync()

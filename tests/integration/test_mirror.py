@@ -264,24 +264,16 @@ def test_a_large_incompressible_file_arrives(project: Project) -> None:
     project.assert_same()
 
 
-def test_a_changed_line_in_a_large_file_costs_little(
-    project: Project, tmp_path: Path
-) -> None:
-    def write() -> None:
-        """At once: a half, taken for a version, would be the base of the next delta."""
-        new = tmp_path / "new.bin"
-        new.write_bytes(content)
-        os.replace(new, project.root / "big.bin")
-
+def test_a_changed_line_in_a_large_file_costs_little(project: Project) -> None:
     content = bytearray(random_bytes(30_000_000, 2))
-    write()
+    project.replace("big.bin", content)
     project.sync()
     content[12_345_678:12_345_690] = b"another line"
-    write()
+    project.replace("big.bin", content)
     assert project.sync().bytes < 300_000
     assert project.there("big.bin") == content
     content[100:100] = b"inserted, so that all behind it moves"
-    write()
+    project.replace("big.bin", content)
     assert project.sync().bytes < 600_000
     assert project.there("big.bin") == content
 

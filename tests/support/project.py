@@ -151,6 +151,11 @@ class Project:
         name.write_bytes(data.encode() if isinstance(data, str) else data)
         return name
 
+    def replace(self, path: str, data: str | bytes) -> None:
+        """What a careful tool does. Of `write` the watch may see, and mirror, that the
+        file is empty for a moment."""
+        os.replace(self.write(f".git/{path}", data), self.root / path)
+
     def save(self, path: str, data: str | bytes) -> None:
         """What an editor does: writes, then tells."""
         self.session.saved(self.write(path, data))
