@@ -70,10 +70,11 @@ def test_it_is_a_terminal_of_that_size_and_kind(agent: Driven, python: str) -> N
 def test_a_resize_is_told(agent: Driven, python: str) -> None:
     program = (
         "import os, signal\n"
-        "def told(*_): print('now', tuple(os.get_terminal_size(0)), flush=True)\n"
-        "signal.signal(signal.SIGWINCH, told)\n"
+        "change = {signal.SIGWINCH}\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, change)\n"
         "print('up', flush=True)\n"
-        "while True: signal.pause()"
+        "while signal.sigwait(change):\n"
+        "    print('now', tuple(os.get_terminal_size(0)), flush=True)"
     )
     with Screen(agent, python, "-c", program) as screen:
         screen.wait_for("up")
