@@ -2,8 +2,8 @@
 
 Of a packet of 32 kB, paramiko makes five copies on the way in and six on the way out,
 each on the one interpreter that everything shares; the cipher itself takes a tenth of
-that. Here it is one copy in, two out. Private names of paramiko's packetizer are used,
-which is why pyproject.toml pins its series.
+that. Here it is one copy in, three out. Private names of paramiko's packetizer are
+used, which is why pyproject.toml pins its series.
 """
 
 from __future__ import annotations
