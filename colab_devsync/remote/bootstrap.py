@@ -50,7 +50,7 @@ Part = Literal["start", "pushes", "pulls"]
 LATER: Mapping[Part, frozenset[str]] = {
     "pushes": frozenset({"archives", "arrivals", "deposit", "pushes", "unpack"}),
     "pulls": frozenset(
-        {"inotify", "pulling", "pulling_folder", "pulling_reads", "writers"}
+        {"gmac", "inotify", "pulling", "pulling_folder", "pulling_reads", "writers"}
     ),
 }
 # Programs of their own: engine/programs/launcher.py sends them.

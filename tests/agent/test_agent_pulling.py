@@ -16,6 +16,7 @@ import pytest
 
 from colab_devsync.agent import wire
 from colab_devsync.core.pulls import Remote, selection
+from colab_devsync.engine.pulls import contents
 from colab_devsync.remote.extras import load_extras
 from colab_devsync.remote.pulling import Look, WatchFeed, WatchOrder
 from tests.agent.driver import PATIENCE_S, Driven
@@ -275,6 +276,12 @@ def about(path: Path, *, grows: bool = False) -> list[object]:
     return ["out", path.name, *numbers, grows]
 
 
+def gmac(data: bytes, form: str) -> str:
+    total = contents.begin(form)
+    total.update(data)
+    return total.text()
+
+
 def test_pieces_are_of_the_version_that_was_asked_for(
     reading: Reading, out: Path
 ) -> None:
@@ -287,6 +294,11 @@ def test_pieces_are_of_the_version_that_was_asked_for(
     digests = {"op": "digests", "file": file, "points": [10, len(data)]}
     wanted = [hashlib.sha256(data[:end]).hexdigest() for end in (10, len(data))]
     assert reading.ask(**digests)[0] == {"hashes": wanted}
+    assert reading.ask(**digests, form="other:00")[0] == {"hashes": wanted}
+    form = contents.fast_form()
+    assert reading.ask(**digests, form=form)[0] == {
+        "hashes": [gmac(data[:end], form) for end in (10, len(data))]
+    }
     # A new file takes its name: the old one can still be read to its end ...
     (out / "staged").write_bytes(b"new")
     os.replace(out / "staged", out / "a.pt")

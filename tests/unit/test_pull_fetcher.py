@@ -61,6 +61,7 @@ def test_nothing_is_asked_for_again_and_again_on_a_broken_link(tmp_path: Path) -
         "a.pt",
         Version(1, 2, 100_000_000, 3),
         [],
+        form="",
         part=tmp_path / "part",
         have=[],
         note=lambda text: None,

@@ -16,9 +16,10 @@ from typing import TypeVar
 
 from ...core.pulls import Remote, Version
 from ..loop import EngineLoop
+from . import contents
 from .fetcher import Fetcher
 from .incoming import Incoming, Outcome, Ranges
-from .landing import Landed, NoRoom, NotHere, hash_of
+from .landing import Landed, NoRoom, NotHere
 from .record import Pulled
 from .rule import Rule
 from .small import Batch, Came, Small
@@ -115,7 +116,8 @@ class Bring:
         def then(hashes: list[str] | None, why: str) -> None:
             self._loop.post(lambda: self._probed(rule, path, remote, hashes, why))
 
-        self.fetcher.digests(rule.about(path, remote), points, then)
+        form = contents.form_of(known.hash) if known else self.fetcher.form()
+        self.fetcher.digests(rule.about(path, remote), points, form, then)
 
     def _probed(
         self,
@@ -141,14 +143,15 @@ class Bring:
             """Aside: the file that has this content, or "" and a part that has its
             beginning, or nothing."""
             if mine is not None and mine.local is not None:
-                if hashes[-1] == mine.hash:
+                content = _hash_of(mine, contents.form_of(hashes[-1]))
+                if hashes[-1] == content:
                     return mine.local
-                if hashes[0] == mine.hash:
+                if hashes[0] == content:
                     _copy(mine.local, rule.landing.part(path, key_of(remote)))
                     return ""
                 return None
             target = rule.landing.target(path)
-            return target if hash_of(target) == hashes[-1] else None
+            return target if contents.is_content(target, hashes[-1]) else None
 
         def then(found: Path | str | None) -> None:
             if isinstance(found, Path):
@@ -168,7 +171,7 @@ class Bring:
         def work() -> Landed:
             assert source.local is not None
             _copy(source.local, part)
-            if hash_of(part) != source.hash:
+            if not contents.is_content(part, source.hash):
                 raise NotHere(f"{source.local} was changed while it was copied")
             known = rule.pulled.get(path)
             return rule.landing.land(part, path, remote.version, source.hash, known)
@@ -203,6 +206,7 @@ class Bring:
             path,
             remote.version,
             rule.about(path, remote),
+            form=self.fetcher.form() if self.fetcher else contents.fast_form(),
             part=part,
             have=have,
             note=partial(rule.record.keep_part, rule.name, path, key),
@@ -309,6 +313,14 @@ def _same_file(rule: Rule, path: str, remote: Remote) -> Pulled | None:
         if other.path != path and other.version == remote.version and other.is_here:
             return other
     return None
+
+
+def _hash_of(mine: Pulled, form: str) -> str:
+    """Of the file as it stands here, in another form if need be. OSError."""
+    if contents.form_of(mine.hash) == form:
+        return mine.hash
+    assert mine.local is not None
+    return contents.hash_of(mine.local, form)
 
 
 def _gathered(rule: Rule, path: str, key: str, part: Path, size: int) -> Ranges:

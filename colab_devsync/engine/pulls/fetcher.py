@@ -14,6 +14,7 @@ from ...remote.client import Meta
 from ...remote.extras import load_extras
 from ...remote.pulling import Lane
 from ..uplink import Uplink
+from . import contents
 from .incoming import HashAnswer, Incoming, RangeAnswer
 from .small import Batch
 
@@ -35,6 +36,7 @@ class Fetcher:
         self._lanes: list[Lane] = []
         self._closed = False
         self._next = 0
+        self._is_able = True  # of the fast form of hashes, as far as is known
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="devsync-pull-ask", daemon=True).start()
@@ -54,11 +56,17 @@ class Fetcher:
         with self._changed:
             self._changed.notify_all()
 
-    def digests(self, about: list[object], points: list[int], then: OnHashes) -> None:
-        """The VM's hashes of a file up to some points. `then` gets them, or None and
-        "changed", why not, or "" if the link broke. Once it is ready."""
-        request = {"op": "digests", "file": about, "points": points}
-        self._lanes[0].ask(request, _Digests(then))
+    def form(self) -> str:
+        """Of a hash that is to be asked for, the fastest that the VM has."""
+        return contents.fast_form() if self._is_able else contents.SHA256
+
+    def digests(
+        self, about: list[object], points: list[int], form: str, then: OnHashes
+    ) -> None:
+        """The VM's hashes of a file up to some points, of this form if it has that.
+        `then` gets them, or None and "changed", why not, or "" if the link broke.
+        Once it is ready."""
+        self._lanes[0].ask(_digests(about, points, form), _Digests(then))
 
     def drop(self, about: list[object]) -> None:
         """The VM need not hold this version open any longer."""
@@ -139,9 +147,12 @@ class Fetcher:
 
     def _ask_digest(self, item: Incoming) -> None:
         item.is_digest_asked = True
-        points = [item.version.size]
-        request = {"op": "digests", "file": item.about, "points": points}
-        self._lanes[0].ask(request, HashAnswer(item))
+        request = _digests(item.about, [item.version.size], item.form)
+        self._lanes[0].ask(request, HashAnswer(item, self._see_form))
+
+    def _see_form(self, content_hash: str) -> None:
+        if contents.form_of(content_hash) == contents.SHA256:
+            self._is_able = False
 
     def _ask_range(self) -> None:
         """Who is most wanted is decided when there is room, not before."""
@@ -168,6 +179,10 @@ class Fetcher:
         lanes = self._lanes[1:] or self._lanes
         self._next += 1
         return lanes[self._next % len(lanes)]
+
+
+def _digests(about: list[object], points: list[int], form: str) -> Meta:
+    return {"op": "digests", "file": about, "points": points, "form": form}
 
 
 class _Digests:

@@ -7,7 +7,6 @@ daemon too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -19,11 +18,12 @@ from ...agent.write_behind import WriteBehind
 from ...core.pulls import Version, add_range, gaps
 from ...remote.client import Meta
 from ..traffic.intake import Intake
+from . import contents
 from .landing import NotHere, why_not
 
 _NOTED = 200  # times at most, it is noted what is here
 _NOTE_LEAST, _NOTE_MOST = 256 << 10, 4 << 20  # bytes between two notes
-_BLOCK = 1 << 20
+_BLOCK = 256 << 10  # bytes; they stay in the processor's cache
 
 Ranges = list[tuple[int, int]]
 
@@ -56,18 +56,21 @@ class Incoming:
         version: Version,
         about: list[object],
         *,
+        form: str,
         part: Path,
         have: Ranges,
         note: Callable[[str], None],
         on_hungry: Callable[[], None],
         on_end: Callable[[Outcome], None],
     ) -> None:
-        """`about`: the file as the agent knows it; `note` keeps the ranges as text;
+        """`about`: the file as the agent knows it; `form`: of the hash that the agent
+        is asked for, see `contents`; `note` keeps the ranges as text;
         `on_hungry`: something must be asked for again. OSError if the part cannot be
         written."""
         self.path = path
         self.version = version
         self.about = about
+        self.form = form
         self.is_digest_asked = False
         self._note = note
         self._on_hungry = on_hungry
@@ -88,10 +91,12 @@ class Incoming:
         self._disk = WriteBehind(fd)
         self.part = part
 
-    def start(self) -> None:
-        threading.Thread(
+    def start(self) -> threading.Thread:
+        thread = threading.Thread(
             target=self._run, name="devsync-pull-hash", daemon=True
-        ).start()
+        )
+        thread.start()
+        return thread
 
     # --- asking -------------------------------------------------------------------
 
@@ -212,7 +217,8 @@ class Incoming:
 
     def _follow(self) -> Outcome:
         """Hashes behind what arrives; to the end, or to another end."""
-        digest, at, size = hashlib.sha256(), 0, self.version.size
+        total, at, size = contents.begin(self.form), 0, self.version.size
+        block = memoryview(bytearray(_BLOCK))
         with self.part.open("rb", buffering=0) as stream:
             while at < size:
                 edge = self._edge(at)
@@ -220,15 +226,17 @@ class Incoming:
                     assert self._outcome is not None
                     return self._outcome
                 while at < edge:
-                    block = stream.read(min(_BLOCK, edge - at))
-                    if not block:
+                    came = stream.readinto(block[: min(_BLOCK, edge - at)])
+                    if not came:
                         return Outcome(problem="somebody cut off its part here")
-                    digest.update(block)
-                    at += len(block)
-        wanted, content = self._wait_hash(), digest.hexdigest()
+                    total.update(block[:came])
+                    at += came
+        wanted, content = self._wait_hash(), total.text()
         if wanted is None:
             assert self._outcome is not None
             return self._outcome
+        if contents.form_of(wanted) != self.form:  # the VM has only another one
+            content = contents.hash_of(self.part, contents.form_of(wanted))
         return Outcome(content=content) if content == wanted else Outcome(damaged=True)
 
     def _edge(self, at: int) -> int | None:
@@ -290,8 +298,9 @@ class RangeAnswer:
 class HashAnswer:
     """Implements `Answer` for the hash of a whole file."""
 
-    def __init__(self, incoming: Incoming) -> None:
+    def __init__(self, incoming: Incoming, on_hash: Callable[[str], None]) -> None:
         self._incoming = incoming
+        self._on_hash = on_hash
 
     def piece(self, data: bytes | memoryview) -> None:
         """None comes."""
@@ -302,7 +311,9 @@ class HashAnswer:
         elif "failed" in meta:
             self._incoming.end(Outcome(problem=str(meta["failed"])))
         else:
-            self._incoming.expect(meta["hashes"][-1])
+            content_hash = str(meta["hashes"][-1])
+            self._on_hash(content_hash)
+            self._incoming.expect(content_hash)
 
     def lost(self) -> None:
         """Asked again on the next link."""

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...agent import hashing
 from ...agent.paths import STATE_DIR
 from ...core.config.schema import PullConfig
 from ...core.events import Problem
 from ...core.pulls import Version, copy_name, is_plain
+from .contents import is_content
 from .record import Pulled, stat_of
 
 _COPIES = 20
@@ -178,9 +178,9 @@ class Landing:
             return False
         is_ours = known is not None and known.local == place and known.stat == now
         if not is_ours:
-            held = hash_of(place)
-            hashes = {content, known.hash} if known is not None else {content}
-            is_ours = held in hashes and stat_of(place) == now
+            hashes = (content, known.hash) if known is not None else (content,)
+            is_ours = any(is_content(place, one) for one in hashes)
+            is_ours = is_ours and stat_of(place) == now
         if is_ours:
             os.replace(part, place)
         return is_ours
@@ -232,18 +232,6 @@ def sync_file(path: Path) -> None:
     """What is in it is on disk. OSError."""
     with open(path, "rb+", buffering=0) as stream:
         os.fsync(stream.fileno())
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256, hex; "" if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(hashing.CHUNK):
-                digest.update(block)
-    except OSError:
-        return ""
-    return digest.hexdigest()
 
 
 def why_not(exc: NotHere | OSError, left: int) -> tuple[str, int]:

@@ -54,7 +54,7 @@ class Pulled:
     path: str  # "/"-separated, below the rule's folders
     remote: str  # absolute, on the VM
     version: Version  # of the VM's file; its mtime is the file's here too
-    hash: str  # SHA-256 of the content, hex
+    hash: str  # of the content, see `contents`
     local: Path | None  # absolute; None: it was dropped to keep only the newest
     stat: LocalStat | None = None
 
