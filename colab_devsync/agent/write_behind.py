@@ -10,10 +10,28 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections import deque
-from typing import Any, Deque, Tuple
+from typing import Any, Deque, NamedTuple
 
-_BEHIND = 16 << 20  # bytes that may be on their way to the disk
+_STEP = 4 << 20  # bytes that are sent on their way together
+_BEHIND = 8  # steps that may be on their way to the disk
 _BEGIN, _FINISH = 2, 1 | 2 | 4  # SYNC_FILE_RANGE_*, see sync_file_range(2)
+
+
+class _Step(NamedTuple):
+    """So many written bytes between these two places."""
+
+    start: int
+    end: int
+    size: int
+
+    def with_more(self, offset: int, size: int) -> "_Step":
+        if not self.size:
+            return _Step(offset, offset + size, size)
+        end = max(self.end, offset + size)
+        return _Step(min(self.start, offset), end, self.size + size)
+
+
+_NOTHING = _Step(0, 0, 0)
 
 
 def _found() -> Any:
@@ -35,20 +53,22 @@ class WriteBehind:
         """`fd` must stay open while others call."""
         self._fd = fd
         self._lock = threading.Lock()
-        self._begun: Deque[Tuple[int, int]] = deque()  # offset, size
-        self._size = 0
+        self._fresh = _NOTHING  # written, and left to the kernel so far
+        self._begun: Deque[_Step] = deque()
 
     def wrote(self, offset: int, size: int) -> None:
         """These bytes are in the file; waits while too many are not on disk. That it
         failed shows at the fsync."""
         if _sync_file_range is None:
             return
-        _sync_file_range(self._fd, offset, size, _BEGIN)
         with self._lock:
-            self._begun.append((offset, size))
-            self._size += size
-            if self._size <= _BEHIND:
+            step = self._fresh.with_more(offset, size)
+            self._fresh = step if step.size < _STEP else _NOTHING
+            if step.size < _STEP:
                 return
-            oldest = self._begun.popleft()
-            self._size -= oldest[1]
-        _sync_file_range(self._fd, *oldest, _FINISH)
+            self._begun.append(step)
+            oldest = self._begun.popleft() if len(self._begun) > _BEHIND else None
+        _sync_file_range(self._fd, step.start, step.end - step.start, _BEGIN)
+        if oldest is not None:
+            length = oldest.end - oldest.start
+            _sync_file_range(self._fd, oldest.start, length, _FINISH)

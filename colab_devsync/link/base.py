@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,9 @@ class Stream(Protocol):
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; b"" at the end. LinkLost when the connection died."""
+
+    def read_parts(self, size: int) -> Sequence[bytes | memoryview]:
+        """The same, as it came and without a copy; [] at the end."""
 
     def write(self, *parts: bytes | memoryview) -> None:
         """All of them; blocks while the window is full. LinkLost on a dead link."""

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,11 +92,9 @@ class _Unbounded:
     def may_send(self) -> int:
         return WINDOW
 
-    def on_taken(self, size: int) -> None:
-        pass
+    def on_taken(self, size: int) -> None: ...
 
-    def close(self) -> None:
-        pass
+    def close(self) -> None: ...
 
 
 class SshChannel:
@@ -150,6 +148,10 @@ class SshChannel:
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; b"" at the end. LinkLost, LinkError (exec refused)."""
+        return b"".join(self.read_parts(size))
+
+    def read_parts(self, size: int) -> Sequence[memoryview]:
+        """The same, as it came and without a copy; [] at the end."""
         with self._lock:
             while not self._chunks:
                 if self._ended or self._closed:
@@ -157,17 +159,17 @@ class SshChannel:
                 if self._lost:
                     raise self._loss()
                 self._readable.wait()
-            data = self._take(size) if self._chunks else b""
-            adjust = self._grant(len(data))
-            refused = not data and self._failed_request and not self._closed
-            over = not data and self._peer_closed
+            parts = self._take(size)
+            adjust = self._grant(sum(map(len, parts)))
+            refused = not parts and self._failed_request and not self._closed
+            over = not parts and self._peer_closed
         if adjust:
             self._send(_ADJUST, struct.pack(">I", adjust))
         if over or refused:
             self.close()
         if refused:
             raise LinkError(f"the SSH server refused to run {self.label}")
-        return data
+        return parts
 
     def write(self, *parts: bytes | memoryview) -> None:
         """All of them; blocks while the window is full. LinkLost, also when the other
@@ -321,17 +323,16 @@ class SshChannel:
 
     # --- inside -------------------------------------------------------------------
 
-    def _take(self, size: int) -> bytes:
-        first = self._chunks.popleft()
-        if len(first) > size:
-            self._chunks.appendleft(first[size:])
-            return bytes(first[:size])
-        parts = [first]
-        room = size - len(first)
-        while self._chunks and len(self._chunks[0]) <= room:
-            parts.append(self._chunks.popleft())
-            room -= len(parts[-1])
-        return b"".join(parts)
+    def _take(self, size: int) -> list[memoryview]:
+        parts: list[memoryview] = []
+        while self._chunks and size:
+            part = self._chunks.popleft()
+            if len(part) > size:
+                self._chunks.appendleft(part[size:])
+                part = part[:size]
+            parts.append(part)
+            size -= len(part)
+        return parts
 
     def _grant(self, taken: int) -> int:
         """By how much to open the peer's window, now that so much was read."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -26,6 +27,14 @@ _READ_AHEAD = 256 << 10
 _LARGEST = 1 << 20  # bytes; no packet that we allow a peer to send comes near
 _TAG = 16
 _SEQUENCE = 0xFFFFFFFF
+
+
+TakeData = Callable[[memoryview], bool]
+"""Takes the payload of a message of channel data to where it belongs, or says no."""
+
+
+def _leave(payload: memoryview) -> bool:
+    return False
 
 
 class Packets(tuple[Packet, ...]):
@@ -89,6 +98,7 @@ class QuickPacketizer(Packetizer):
     def __init__(self, socket: Any) -> None:
         super().__init__(socket)
         self._ahead = memoryview(b"")
+        self.take_data: TakeData = _leave
 
     def start_handshake(self, timeout: float) -> None:
         """No timer thread: our callers bound the handshake by closing the wire."""
@@ -100,9 +110,24 @@ class QuickPacketizer(Packetizer):
         return bytes(self._take(n))
 
     def read_message(self) -> tuple[int, Message]:
-        """One thread only. EOFError, OSError, SSHException."""
+        """The next that `take_data` does not take. One thread only. EOFError, OSError,
+        SSHException."""
         if not self._Packetizer__aead_in:
             return super().read_message()
+        while True:
+            payload, number = self._open_next()
+            kind = payload[0]
+            if kind != MSG_CHANNEL_DATA:
+                break
+            # Asked for new keys, paramiko has to have its turn.
+            if self._Packetizer__need_rekey or not self.take_data(payload):
+                return kind, ChannelData(payload, number)  # type: ignore[return-value]
+        message = Message(bytes(payload[1:]))
+        message.seqno = number
+        return kind, message
+
+    def _open_next(self) -> tuple[memoryview, int]:
+        """The next packet's payload and number."""
         head = self._take(4)
         size = int.from_bytes(head, "big")
         if not 0 < size <= _LARGEST:
@@ -117,12 +142,7 @@ class QuickPacketizer(Packetizer):
         number = self._Packetizer__sequence_number_in
         self._Packetizer__sequence_number_in = (number + 1) & _SEQUENCE
         self._count_in(size + _TAG + 4)
-        kind = payload[0]
-        if kind == MSG_CHANNEL_DATA:
-            return kind, ChannelData(payload, number)  # type: ignore[return-value]
-        message = Message(bytes(payload[1:]))
-        message.seqno = number
-        return kind, message
+        return payload, number
 
     def _take(self, size: int) -> memoryview:
         """The next bytes of the wire, mostly without a copy."""

@@ -176,6 +176,8 @@ class ClientTransport(RobustTransport):
         self._channels: dict[int, SshChannel] = {}  # read by paramiko's run()
         self._next_number = 0
         self._early: SshChannel | None = None  # opened before we were let in
+        if isinstance(self.packetizer, QuickPacketizer):
+            self.packetizer.take_data = self._take_data
         self._handler_table.update(  # type: ignore[attr-defined]
             {
                 MSG_CHANNEL_OPEN_SUCCESS: self._on_open_success,
@@ -280,6 +282,14 @@ class ClientTransport(RobustTransport):
             self._lose_all()
 
     # --- paramiko calls these on its thread ---------------------------------------
+
+    def _take_data(self, payload: memoryview) -> bool:
+        """As `_on_data` would, without paramiko's way there: a third of the cost."""
+        channel = self._channels.get(int.from_bytes(payload[1:5], "big"))
+        if channel is None:
+            return False
+        channel.on_data(payload[9 : 9 + int.from_bytes(payload[5:9], "big")])
+        return True
 
     def _on_open_success(self, m: Message) -> None:
         channel = self._channels.get(m.get_int())

@@ -20,7 +20,7 @@ from ..errors import LinkLost
 from ..link.base import Stream
 from .client import Meta, RawStream
 
-_PIECE = 256 << 10  # bytes handed on at once; what a broken link may cost a lane
+_PIECE = 1 << 20  # bytes handed on at once; what a broken link may cost a lane
 _BUFFER = 256 << 10
 # Waking up for every packet costs more than the packet: let some gather.
 _GATHERED, _PAUSE_S = 128 << 10, 0.002
@@ -112,10 +112,14 @@ def _look(frame: wire.Frame) -> Look:
     )
 
 
+Parts = Sequence[bytes | memoryview]
+"""Some bytes, as they came."""
+
+
 class Answer(Protocol):
     """Gets what one question brings, on the lane's thread. Must not raise."""
 
-    def piece(self, data: bytes | memoryview) -> None:
+    def piece(self, parts: Parts) -> None:
         """Some bytes, in order."""
 
     def done(self, meta: Meta) -> None:
@@ -197,27 +201,28 @@ class Lane:
         answer = self._asked[0]  # it stays there until all of it has come
         if meta.get("z"):
             data = self._exactly(size)
-            answer.piece(wire.inflate(wire.Frame(0, meta, data)))
+            answer.piece([wire.inflate(wire.Frame(0, meta, data))])
         else:
             while size:
-                piece = self._some(min(size, _PIECE))
-                size -= len(piece)
-                answer.piece(piece)
-                if size and len(piece) < _GATHERED:
+                parts = self._some(min(size, _PIECE))
+                came = sum(map(len, parts))
+                size -= came
+                answer.piece(parts)
+                if size and came < _GATHERED:
                     time.sleep(_PAUSE_S)
         self._asked.popleft()
         answer.done(meta)
 
-    def _some(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        if not data:
+    def _some(self, size: int) -> Parts:
+        parts = self._stream.read_parts(size)
+        if not parts:
             raise LinkLost("A stream of files ended.")
-        return data
+        return parts
 
     def _exactly(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            data += self._some(size - len(data))
+            data += b"".join(self._some(size - len(data)))
         return data
 
 

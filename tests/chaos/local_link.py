@@ -67,6 +67,9 @@ class _Pipe:
                 return data
             self.swallowed.set()
 
+    def read_parts(self, size: int) -> list[bytes]:
+        return list(filter(None, [self.read(size)]))
+
     def write(self, *parts: bytes | memoryview) -> None:
         if self._cut.is_over:
             raise LinkLost("the tunnel dropped")
@@ -110,6 +113,9 @@ class _Forward(TcpStream):
             return super().read(size)
         except OSError as exc:
             raise LinkLost("the tunnel dropped") from exc
+
+    def read_parts(self, size: int) -> list[bytes]:
+        return list(filter(None, [self.read(size)]))
 
     def write(self, *parts: bytes | memoryview) -> None:
         if self._cut.is_over:

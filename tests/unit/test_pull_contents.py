@@ -83,7 +83,7 @@ def test_a_vm_that_has_only_sha256(tmp_path: Path, is_right: bool) -> None:
         on_end=ends.append,
     )
     thread = incoming.start()
-    incoming.write(0, data)
+    incoming.write(0, [data[:300_000], data[300_000:]])
     wanted = hashlib.sha256(data if is_right else data[1:]).hexdigest()
     incoming.expect(wanted)
     thread.join(WAIT_S)

@@ -29,7 +29,7 @@ class BreakingStream:
             self._broken.set()
             raise LinkLost("broken")
 
-    def read(self, size: int) -> bytes:
+    def read_parts(self, size: int) -> list[bytes]:
         self._broken.wait(WAIT_S)
         raise LinkLost("broken")
 

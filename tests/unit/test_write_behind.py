@@ -35,7 +35,7 @@ def test_many_threads_write_one_file(tmp_path: Path) -> None:
 def test_a_pipe_cannot_and_need_not() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"x")
-    WriteBehind(writing).wrote(0, write_behind._BEHIND + 1)
+    WriteBehind(writing).wrote(0, write_behind._STEP)
     assert os.read(reading, 1) == b"x"
     os.close(reading)
     os.close(writing)

@@ -19,6 +19,7 @@ from pathlib import Path
 import watchfiles
 
 from ...core.events import Problem
+from ...core.ignore import NEVER
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ _FULL_S = 600.0
 _GIT_LOCK_S = 10.0  # a git command that takes longer is not waited for
 _GIT_LOOK_S = 0.02
 
-_UNWATCHED = (".git", ".colab-devsync")
 _NO_UTF8 = re.compile("[\ud800-\udfff]")  # the watch takes no such name
 
 
@@ -119,7 +119,7 @@ class Watcher:
 
     def _is_watched(self, name: str) -> bool:
         relative = name[len(os.fspath(self._root)) + 1 :]
-        return relative.split(os.sep, 1)[0] not in _UNWATCHED
+        return NEVER.isdisjoint(relative.split(os.sep))
 
     def _wait_for_git(self) -> None:
         """A checkout in progress is sent as one batch, when it is over."""
@@ -136,7 +136,7 @@ def _readable(root: Path) -> list[str]:
     found = []
     for folder, inside, _ in os.walk(root):
         if folder == os.fspath(root):
-            inside[:] = [name for name in inside if name not in _UNWATCHED]
+            inside[:] = [name for name in inside if name not in NEVER]
         if not _NO_UTF8.search(folder):
             found.append(folder)
     return found

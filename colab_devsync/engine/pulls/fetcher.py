@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ...errors import DevsyncError, LinkLost
 from ...remote.client import Meta
 from ...remote.extras import load_extras
-from ...remote.pulling import Lane
+from ...remote.pulling import Lane, Parts
 from ..uplink import Uplink
 from . import contents
 from .incoming import HashAnswer, Incoming, RangeAnswer
@@ -191,7 +191,7 @@ class _Digests:
     def __init__(self, then: OnHashes) -> None:
         self._then = then
 
-    def piece(self, data: bytes | memoryview) -> None:
+    def piece(self, parts: Parts) -> None:
         """None comes."""
 
     def done(self, meta: Meta) -> None:

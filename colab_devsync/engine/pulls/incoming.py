@@ -7,8 +7,10 @@ daemon too.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +19,15 @@ from pathlib import Path
 from ...agent.write_behind import WriteBehind
 from ...core.pulls import Version, add_range, gaps
 from ...remote.client import Meta
+from ...remote.pulling import Parts
 from ..traffic.intake import Intake
 from . import contents
 from .landing import NotHere, why_not
 
 _NOTED = 200  # times at most, it is noted what is here
 _NOTE_LEAST, _NOTE_MOST = 256 << 10, 4 << 20  # bytes between two notes
+_FOLLOWED = 4 << 20  # bytes hashed at a time, while more arrives
+_MOST_PARTS = 512  # in one call; systems have limits
 _BLOCK = 256 << 10  # bytes; they stay in the processor's cache
 
 Ranges = list[tuple[int, int]]
@@ -80,13 +85,14 @@ class Incoming:
         self._todo = gaps(have, version.size)
         self._noted = self._arrived = sum(high - low for low, high in have)
         self._note_every = max(_NOTE_LEAST, min(_NOTE_MOST, version.size // _NOTED))
+        self._awaited = 0  # up to where it must be complete to be hashed further
         self._wanted_hash = ""
         self._outcome: Outcome | None = None
         self._is_abandoned = self._is_kept = False
         self._file_lock = threading.Lock()
         # "r+b" does not make a file, "w+b" empties one.
         fd = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-        self._file = os.fdopen(fd, "r+b", buffering=0)
+        self._file = io.FileIO(fd, "r+b")
         self._file.truncate(version.size)
         self._disk = WriteBehind(fd)
         self.part = part
@@ -135,19 +141,18 @@ class Incoming:
 
     # --- arriving -----------------------------------------------------------------
 
-    def write(self, at: int, data: bytes | memoryview) -> None:
+    def write(self, at: int, parts: Parts) -> None:
+        size = sum(map(len, parts))
         try:
             with self._file_lock:
                 if not self._file.closed:
                     self._file.seek(at)
-                    rest = memoryview(data)
-                    while rest:
-                        rest = rest[self._file.write(rest) :]
+                    _write_all(self._file, parts)
         except OSError as exc:
             self.end(Outcome.refused(exc, self.version.size - self.arrived))
             return
-        self._disk.wrote(at, len(data))
-        self.fill(at, at + len(data))
+        self._disk.wrote(at, size)
+        self.fill(at, at + size)
 
     def fill(self, start: int, end: int) -> None:
         """[start, end) is as it should be: written, or nothing but zeros."""
@@ -158,7 +163,8 @@ class Incoming:
             if self._arrived - self._noted >= self._note_every:
                 self._noted = self._arrived
                 text = json.dumps(self._have)
-            self._changed.notify_all()
+            if self._complete() >= self._awaited:
+                self._changed.notify_all()
             if self._outcome is not None:
                 return
         if text is not None:
@@ -243,9 +249,10 @@ class Incoming:
         """Up to where it is complete, past `at`; None: it has ended."""
 
         def look() -> bool:
-            return self._outcome is not None or self._complete() > at
+            return self._outcome is not None or self._complete() >= self._awaited
 
         with self._changed:
+            self._awaited = min(self.version.size, at + _FOLLOWED)
             self._changed.wait_for(look)
             return None if self._outcome is not None else self._complete()
 
@@ -257,6 +264,18 @@ class Incoming:
         with self._changed:
             self._changed.wait_for(lambda: self._wanted_hash or self._outcome)
             return self._wanted_hash if self._outcome is None else None
+
+
+def _write_all(file: io.FileIO, parts: Parts) -> None:
+    """At its position, in one call where the system has one. OSError."""
+    done = 0
+    if sys.platform != "win32" and len(parts) <= _MOST_PARTS:
+        done = os.writev(file.fileno(), parts)
+        if done == sum(map(len, parts)):
+            return
+    rest = memoryview(b"".join(parts))[done:]
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 class RangeAnswer:
@@ -271,11 +290,11 @@ class RangeAnswer:
         self._window = window
         self._unpaid = end - start  # of what the window was asked for
 
-    def piece(self, data: bytes | memoryview) -> None:
-        size = len(data)
+    def piece(self, parts: Parts) -> None:
+        size = sum(map(len, parts))
         self._window.release(min(size, self._unpaid))
         self._unpaid -= min(size, self._unpaid)
-        self._incoming.write(self._at, data)
+        self._incoming.write(self._at, parts)
         self._at += size
 
     def done(self, meta: Meta) -> None:
@@ -302,7 +321,7 @@ class HashAnswer:
         self._incoming = incoming
         self._on_hash = on_hash
 
-    def piece(self, data: bytes | memoryview) -> None:
+    def piece(self, parts: Parts) -> None:
         """None comes."""
 
     def done(self, meta: Meta) -> None:

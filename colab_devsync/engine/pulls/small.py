@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ...core.pulls import Version
 from ...remote.client import Meta
+from ...remote.pulling import Parts
 from ..traffic.intake import Intake
 from .incoming import Outcome
 
@@ -52,9 +53,9 @@ class Batch:
         self._window, self._unpaid = window, self.size
         return {"op": "files", "files": [one.about for one in self.files]}
 
-    def piece(self, data: bytes | memoryview) -> None:
-        self._pieces.append(data)
-        paid = min(len(data), self._unpaid)
+    def piece(self, parts: Parts) -> None:
+        self._pieces += parts
+        paid = min(sum(map(len, parts)), self._unpaid)
         self._unpaid -= paid
         if self._window is not None:
             self._window.release(paid)

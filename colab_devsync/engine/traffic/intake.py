@@ -23,6 +23,7 @@ FIRST = 192 << 10  # bytes
 FLOOR = 96 << 10  # bytes; never less, or a slow link would stand still
 LIMIT = 64 << 20
 _NEAR_S = 0.05  # a round trip, until one is known
+_NEXT_ROOM_S = 0.005  # a round trip there
 _CROWDED_S = 0.09  # pings that wait so long: there is more than our own queue
 _STARTLED_S = 0.04  # the same at the start, when we may grow fast
 _LOOKS = 3  # pings of which the best counts: one high ping is the machine's noise
@@ -37,7 +38,7 @@ _AMPLE = 8 << 20  # bytes; enough nearby
 _GROWTH = 1.3  # in a round trip, while there is no queue
 _LEAST = 0.6  # of the room is left, however crowded it is
 _GUESS = 500_000  # bytes/s, the slowest link we have patience for
-_SMALLEST, _LARGEST = 16 << 10, 1 << 20  # bytes in one answer
+_SMALLEST, _LARGEST = 16 << 10, 2 << 20  # bytes in one answer
 _SLOW = 10e6  # bytes/s; below, compressing is faster than sending
 
 
@@ -83,6 +84,7 @@ class Intake:
         self._clock = clock
         self._ahead = Ahead()
         self._used = 0
+        self._awaited: int | None = None  # bytes that somebody waits for room for
         self._most = 0  # used at a time, since the last step
         self._changed = threading.Condition()
         self._closed = False
@@ -97,18 +99,26 @@ class Intake:
     # --- asking -------------------------------------------------------------------
 
     def acquire(self, size: int) -> None:
-        """Waits for room. LinkLost when closed."""
+        """Waits for room. LinkLost when closed. One thread only."""
         with self._changed:
             # Something larger than the room passes alone.
-            self._changed.wait_for(
-                lambda: self._closed or not self._used or self.fits(size)
-            )
+            self._awaited = size
+            self._changed.wait_for(self._has_room)
+            self._awaited = None
             if self._closed:
                 raise LinkLost("The connection was closed.")
             if not self._used:
                 self._begin()
             self._used += size
             self._most = max(self._most, self._used)
+
+    def _has_room(self) -> bool:
+        return self._closed or not self._used or self.fits(self._awaited or 0)
+
+    def _wake(self) -> None:
+        """Who waits, but not for each of thousands of pieces."""
+        if self._awaited is not None and self._has_room():
+            self._changed.notify_all()
 
     def fits(self, size: int) -> bool:
         """Whether there is room for so many more bytes."""
@@ -118,7 +128,7 @@ class Intake:
         """What was acquired does not travel after all."""
         with self._changed:
             self._used -= size
-            self._changed.notify_all()
+            self._wake()
 
     def release(self, size: int) -> None:
         """So much has arrived."""
@@ -127,10 +137,11 @@ class Intake:
             self._used -= size
             self._arrivals.append((now, size))
             self._sum += size
-            self._ahead = self._ahead.arrived(size, self._fitting(now))
+            if self._ahead.is_fast:
+                self._ahead = self._ahead.arrived(size, self._fitting(now))
             if now - self._stepped_at >= _TICK_S:
                 self._step(now)
-            self._changed.notify_all()
+            self._wake()
 
     # --- steering -----------------------------------------------------------------
 
@@ -227,8 +238,10 @@ class Intake:
 
     @property
     def piece(self) -> int:
-        """Bytes to ask for at once: several must be under way to steer anything."""
-        return max(_SMALLEST, min(_LARGEST, self._ahead.size // 8))
+        """Bytes to ask for at once: several must be under way to steer anything. In
+        the next room nothing needs steering, and each question costs time to ask."""
+        several = 4 if self._lowest_s < _NEXT_ROOM_S else 8
+        return max(_SMALLEST, min(_LARGEST, self._ahead.size // several))
 
     def patience_s(self) -> float:
         """How long an answer may stand behind what is on its way."""
