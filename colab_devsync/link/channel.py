@@ -263,7 +263,7 @@ class SshChannel:
 
     def on_data(self, data: memoryview) -> None:
         with self._lock:
-            if self._closed:
+            if self._closed or not data:  # none would look like the end
                 return
             self._chunks.append(data)
             self._readable.notify()

@@ -174,8 +174,8 @@ def test_a_disk_that_holds_all_of_ours(
     filler = fill(disk)
     pulling.put("big.pt", noise(BIG))
     pulling.put("small.pt", b"small" * 1000)
-    pulling.until(lambda: len(own.session.status().problems) >= 2, "both are told")
-    assert all("the disk here" in one.message for one in own.session.status().problems)
+    for name in ("big.pt", "small.pt"):
+        assert "the disk here" in problem(pulling, name).message
     with (own.root / "train.py").open("r+b") as stream:
         stream.write(b"again\n")
     own.session.saved(own.root / "train.py")

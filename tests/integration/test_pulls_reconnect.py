@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import pytest
 
 from colab_devsync.core.events import PullsInDanger
 from colab_devsync.core.pulls import PullInfo
+from colab_devsync.engine.session import Session
 from colab_devsync.errors import LinkLost
-from tests.support.project import Project
+from tests.support.project import WAIT_S, Project
 from tests.support.proxy import ChaosProxy
 from tests.support.pulls import BIG, Pulling, noise, rule
 
@@ -160,6 +162,35 @@ def test_the_parts_of_a_rule_that_is_gone_leave(
         project.configure(port=proxy.port, more=rule())
         project.session.config_changed()
     assert (pulling.here / mine).read_bytes() == b"mine"
+
+
+def test_profiles_that_share_a_folder_leave_each_other_alone(
+    pulling: Pulling, proxy: ChaosProxy, tmp_path: Path
+) -> None:
+    project, vm = pulling.project, tmp_path / "other"
+    more = f"[profiles.other.remote]\nroot = {json.dumps(str(vm))}\n"
+    project.configure(port=proxy.port, more=rule() + more)
+    data = noise(HUGE)
+    pulling.put("a.pt", data)
+    proxy.shape(bandwidth=2_000_000)
+    project.connect()
+    pulling.until(lambda: bool(pulling.parts()), "a part of it is here")
+    [part] = pulling.parts()
+    (vm / "checkpoints").mkdir(parents=True)
+    (vm / "checkpoints" / "b.pt").write_bytes(b"b")
+    other = Session(
+        project.root, profile="other", emit=lambda event: None, ask=lambda q: q.safe
+    )
+    try:
+        other.connect().result(WAIT_S)
+        other.pulls.pull().result(WAIT_S)
+    finally:
+        other.close()
+    assert pulling.read("b.pt") == b"b"
+    assert part.exists()
+    proxy.shape()
+    pulling.wait("a.pt", data)
+    pulling.until(lambda: pulling.files() == {"a.pt", "b.pt"}, "no part is left")
 
 
 def _coming(pulling: Pulling) -> PullInfo:

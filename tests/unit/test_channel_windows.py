@@ -106,6 +106,20 @@ def test_a_smaller_window_is_reached_by_granting_nothing() -> None:
     assert wire.granted() == 16 * KIB
 
 
+def test_what_came_is_read_as_it_came() -> None:
+    channel, wire = opened(Fixed(64 * KIB, 64 * KIB))
+    for data in (b"one", b"", b"two", b"three"):  # no data is not the end of data
+        channel.on_data(memoryview(data))
+    assert channel.read_parts(8) == [b"one", b"two", b"th"]
+    assert channel.read(100) == b"ree"
+    channel.on_data(memoryview(bytes(40 * KIB)))
+    channel.read_parts(40 * KIB)
+    assert wire.granted() == 40 * KIB + 11
+    channel.on_eof()
+    assert channel.read_parts(1) == []
+    assert channel.read(1) == b""
+
+
 def test_no_more_is_sent_than_may_be_on_its_way() -> None:
     flow = Fixed(64 * KIB, 100 * KIB)
     channel, wire = opened(flow)

@@ -119,6 +119,34 @@ def test_packets_sent_in_one_go_arrive_one_by_one(
         assert (kind, payload_of(found)) == (DATA[0], content)
 
 
+def test_data_goes_straight_to_who_takes_it(
+    wire: tuple[socket.socket, socket.socket],
+) -> None:
+    """All else, and what is not taken, is paramiko's; and all while it wants keys."""
+    out = with_a_small_counter(QuickPacketizer(wire[0]))
+    into = with_a_small_counter(QuickPacketizer(wire[1]))
+    taken: list[bytes] = []
+
+    def take(payload: memoryview) -> bool:
+        if payload[9:] == b"leave it":
+            return False
+        taken.append(bytes(payload[9:]))
+        return True
+
+    assert isinstance(into, QuickPacketizer)
+    into.take_data = take
+    for content in (b"one", b"two", b"leave it", b"three"):
+        out.send_message(message(DATA, content))
+    out.send_message(message(b"\x62", b"a request"))
+    found = [into.read_message() for _ in range(2)]
+    assert [payload_of(one) for _, one in found] == [b"leave it", b"a request"]
+    assert taken == [b"one", b"two", b"three"]
+    assert found[1][1].seqno == 4
+    into._Packetizer__need_rekey = True
+    out.send_message(message(DATA, b"four"))
+    assert payload_of(into.read_message()[1]) == b"four"
+
+
 def test_the_counter_wraps(wire: tuple[socket.socket, socket.socket]) -> None:
     out, into = keyed(QuickPacketizer(wire[0])), keyed(QuickPacketizer(wire[1]))
     for content in (b"one", b"two", b"three"):

@@ -50,8 +50,9 @@ class Landed:
 
 
 class Landing:
-    def __init__(self, root: Path, rule: PullConfig, remote: str) -> None:
-        """`remote`: the rule's folder on the VM, absolute."""
+    def __init__(self, root: Path, rule: PullConfig, remote: str, owner: str) -> None:
+        """`remote`: the rule's folder on the VM, absolute; `owner`: see `Record`."""
+        self._owner = owner
         self._root = root
         self._rule = rule
         self._remote = remote
@@ -72,7 +73,7 @@ class Landing:
         return self._part(path, version)
 
     def _part(self, path: str, version: str) -> Path:
-        return self._parts / part_name(path, version)
+        return self._parts / part_name(self._owner, path, version)
 
     def check_room(self, size: int, promised: int = 0) -> None:
         """NoRoom if the disk has none for so many more bytes, besides those that were
@@ -94,13 +95,17 @@ class Landing:
         return 0
 
     def sweep(self, used: set[Path]) -> None:
-        """Deletes parts that nobody will go on with: unknown ones, and those of a week
-        ago, whose VM is gone."""
+        """Deletes parts that nobody will go on with: unknown ones of ours, and those of
+        a week ago, whose VM is gone. Another profile may have some here, too."""
         oldest = time.time() - _WEEK_S
         with contextlib.suppress(OSError):
             for part in self._parts.glob("*.part"):
-                if part not in used or part.stat().st_mtime < oldest:
+                is_unknown = self._is_ours(part) and part not in used
+                if is_unknown or part.stat().st_mtime < oldest:
                     part.unlink()
+
+    def _is_ours(self, part: Path) -> bool:
+        return part.name.startswith(f"{self._owner}-")
 
     def forget(self, path: str, version: str) -> None:
         """Deletes a part, if it is there and can be deleted."""
@@ -222,10 +227,10 @@ class Landing:
         return True
 
 
-def part_name(path: str, version: str) -> str:
+def part_name(owner: str, path: str, version: str) -> str:
     """What the file is called in which this version of it is gathered."""
     text = f"{path}\0{version}".encode("utf-8", "surrogateescape")
-    return f"{hashlib.sha256(text).hexdigest()[:24]}.part"
+    return f"{owner}-{hashlib.sha256(text).hexdigest()[:24]}.part"
 
 
 def sync_file(path: Path) -> None:

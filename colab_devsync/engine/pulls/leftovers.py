@@ -39,6 +39,6 @@ def _clear(folder: Path, record: Record, rule: str) -> None:
         if held is not None:
             record.drop_part(rule, path)
             with contextlib.suppress(OSError):
-                (folder / part_name(path, held[0])).unlink()
+                (folder / part_name(record.owner, path, held[0])).unlink()
     with contextlib.suppress(OSError):
         folder.rmdir()  # if it is empty

@@ -6,6 +6,7 @@ files, and gets them back from here. Any thread may call.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import stat
@@ -65,10 +66,12 @@ class Pulled:
 
 
 class Record:
-    """Opened once per session; several may be open at a time."""
+    """Opened once per session; several may be open at a time. `owner` marks what is
+    ours where profiles share a folder."""
 
     def __init__(self, folder: Path) -> None:
         """`folder`: the project's own, see `places.project_state_dir`."""
+        self.owner = hashlib.sha256(folder.name.encode()).hexdigest()[:8]
         self._lock = threading.Lock()
         self._is_closed = False
         self._db = sqlite3.connect(

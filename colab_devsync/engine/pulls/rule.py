@@ -54,7 +54,7 @@ class Rule:
         self.config = config
         self.place = place
         self.record = record
-        self.landing = Landing(root, config, place)
+        self.landing = Landing(root, config, place, record.owner)
         self.pulled = record.pulled(config.name)
         self.there: dict[str, Remote] = {}
         self.busy: dict[str, Busy] = {}
