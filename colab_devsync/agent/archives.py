@@ -18,7 +18,9 @@ from typing import IO, Any, BinaryIO, Iterator, NamedTuple, Optional, Tuple
 FILE, LINK, HARD_LINK, FOLDER, OTHER = "f", "l", "h", "d", "?"
 _MAX_TARGET = 1 << 16  # bytes of a link's target in a zip
 _ENCRYPTED = 0x1
+_GZIP = b"\x1f\x8b"
 _UNIX, _DOS = 3, 0
+_MAX_TIME_NS = 1 << 62  # the year 2116
 
 
 class BadArchive(Exception):
@@ -100,18 +102,19 @@ def read(stream: IO[bytes], size: int, path: str) -> bytes:
 
 
 def estimate(stream: BinaryIO) -> Tuple[int, str]:
-    """(bytes it takes unpacked at least, what is wrong with it or ""). Quick: a
-    compressed tar is not read through."""
+    """(bytes it takes unpacked at least, what is wrong with it or ""). Quick: of a
+    compressed tar only the beginning is read."""
     head = stream.read(2)
     try:
-        if head == b"\x1f\x8b":  # gzip tells its size, modulo 4 GiB, at the end
-            stream.seek(-4, 2)
-            return int(struct.unpack("<I", stream.read(4))[0]), ""
         stream.seek(0)
         archive = Archive(stream)
-        if head not in (b"PK",) and not _is_plain_tar(stream):
+        if head in (b"PK",) or _is_plain_tar(stream):
+            return sum(member.size for member in archive), ""
+        next(iter(archive), None)
+        if head != _GZIP:
             return 0, ""
-        return sum(member.size for member in archive), ""
+        stream.seek(-4, 2)  # gzip tells its size, modulo 4 GiB, at the end
+        return int(struct.unpack("<I", stream.read(4))[0]), ""
     except BadArchive as exc:
         return 0, str(exc)
     except OSError:
@@ -186,11 +189,20 @@ def _tar_member(info: tarfile.TarInfo) -> Member:
         clean(info.name),
         kind,
         info.size if kind == FILE else 0,
-        int(info.mtime * 10**9),
+        _tar_time_ns(info.mtime),
         bool(info.mode & 0o100),
         clean(info.linkname) if kind == HARD_LINK else info.linkname,
         info,
     )
+
+
+def _tar_time_ns(seconds: float) -> int:
+    """What no clock shows becomes 1970: the content counts."""
+    try:
+        found = int(seconds * 10**9)
+    except (ValueError, OverflowError):  # not a number, or without end
+        return 0
+    return found if abs(found) < _MAX_TIME_NS else 0
 
 
 def clean(name: str) -> str:
@@ -204,9 +216,11 @@ def clean(name: str) -> str:
 
 
 def _unreadable(head: bytes, exc: Exception) -> str:
-    missing = {b"BZ": "bz2", b"\xfd7": "lzma", b"\x1f\x8b": "zlib"}.get(head[:2])
+    missing = {b"BZ": "bz2", b"\xfd7": "lzma", _GZIP: "zlib"}.get(head[:2])
     if missing and missing not in sys.modules:
         return "this Python has no %s to read it with" % missing
+    if missing and isinstance(exc, tarfile.ReadError):  # its text is a page long
+        return "it is damaged, or what is packed in it is no tar archive"
     if head[:2] == b"PK" or missing:
         return "the archive is damaged (%s)" % exc
     return "it is no zip and no tar archive that can be read"

@@ -7,6 +7,7 @@ removed. Begun anew after a cut, it goes on where it was.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -126,11 +127,7 @@ class Unpacking:
         elif member.kind == archives.LINK:
             self._put_link(path, member.target)
         elif member.kind == archives.HARD_LINK:
-            # A copy: what one path does must not show at the other.
-            with os.fdopen(self._deposit.reading(member.target), "rb") as stream:
-                blocks = iter(lambda: stream.read(_BLOCK), b"")
-                size = os.fstat(stream.fileno()).st_size
-                self._put_file(member, size, blocks)
+            self._put_copy(member)
         elif member.kind == archives.FILE:
             with archive.open(member) as content:
                 blocks = self._blocks(cast(BinaryIO, content), member)
@@ -149,6 +146,19 @@ class Unpacking:
         self._done += member.size
         return True
 
+    def _put_copy(self, member: Member) -> None:
+        """For a hard link: what one path does must not show at the other."""
+        try:
+            fd = self._deposit.reading(member.target)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            self._skip(member.path, "%s, the file it is, is not there" % member.target)
+            return
+        with os.fdopen(fd, "rb") as stream:
+            blocks = iter(lambda: stream.read(_BLOCK), b"")
+            self._put_file(member, os.fstat(fd).st_size, blocks)
+
     def _put_link(self, path: str, target: str) -> None:
         if not link_stays_inside(path, target):
             self._skip(path, "the link leads out of the folder")
@@ -162,9 +172,9 @@ class Unpacking:
         self._note(wanted.path, wanted.kind, self._deposit.put([wanted], payload)[0])
 
     def _put_file(self, member: Member, size: int, blocks: Iterator[bytes]) -> None:
-        self._room -= size
-        if self._room < 0:
+        if size > self._room:
             self._refuse_size(size)
+        self._room -= size
         about = (size, member.executable, member.mtime_ns)
         wanted = Wanted(member.path, wire.FILE, "", *about)
         self._note(member.path, wire.FILE, self._deposit.write(wanted, blocks))

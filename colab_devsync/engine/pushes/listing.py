@@ -69,6 +69,11 @@ def list_local(local: Path) -> Listing:
     return Listing(False, [_file("", os.fspath(local), about)])
 
 
+def name_of(local: Path) -> str:
+    """Its name in the folder it is pushed to."""
+    return local.name if local.name not in ("", "..") else local.resolve().name
+
+
 def look(source: Source) -> Source:
     """The same file as it is now. OSError."""
     return _file(source.path, source.name, os.stat(source.name, follow_symlinks=True))

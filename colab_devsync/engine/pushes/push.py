@@ -21,7 +21,7 @@ from ..access import Access
 from ..link_watch import LinkWatch
 from ..uplink import Uplink
 from . import pieces
-from .listing import FOLDER, Listing, Source, list_local, look, shown
+from .listing import FOLDER, Listing, Source, list_local, look, name_of, shown
 from .order import Order
 from .sending import Large, Sending, Tally, about
 from .unpacking import Unpacker, size_unpacked
@@ -135,7 +135,7 @@ class Push:
             uplink,
             "open",
             remote=self._spec.remote,
-            name=shown(self._spec.local.name),
+            name=shown(name_of(self._spec.local)),
             kind="inside" if self._spec.unpack or self._given else kind,
         )
         # An archive that does not stay has no name of its own there.
