@@ -20,7 +20,7 @@ from . import hashing, probe, wire
 from .arrivals import Arrival, digest, is_whole, log_name, part_name
 from .ownership import Ownership, Stale
 from .paths import PUSH_DIR, Folders, UnsafePath, entry_stat, link_stays_inside, split
-from .refusal import guarded
+from .refusal import check_replaceable, guarded
 from .staging import Staged, Staging, write_all
 from .wire import Result
 
@@ -47,17 +47,19 @@ class Wanted(NamedTuple):
 class Deposit:
     """Any thread may call; one path must not be put from two threads at once."""
 
+    _fd = -1
+
     def __init__(self, base: str, ownership: Ownership, marker: str) -> None:
         """`base`: an absolute folder that is there. OSError."""
         self.base = base
         self._ownership = ownership
-        self._fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
         self._staging_path = os.path.join(base, PUSH_DIR + marker[:8])
         self._lock = threading.Lock()
         self._staging: Optional[Staging] = None
         self._arrivals: Dict[str, Arrival] = {}
         self._umask = os.umask(0o022)
         os.umask(self._umask)
+        self._fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
 
     @property
     def staging(self) -> Staging:
@@ -70,18 +72,40 @@ class Deposit:
 
     def close(self) -> None:
         """Takes our folder away again, unless a part in it is still of use."""
+        if self._let_go():
+            try:
+                os.rmdir(self._staging_path)
+            except OSError:
+                pass  # something in it waits for its rest
+
+    def __del__(self) -> None:
+        """Of one that was left (`is_there`), when its last user is done."""
+        self._let_go()
+
+    def _let_go(self) -> bool:
+        """Closes all that is open; whether there was a staging folder. Idempotent."""
         with self._lock:
             staging, self._staging = self._staging, None
             for arrival in self._arrivals.values():
                 arrival.close()
             self._arrivals.clear()
+            base, self._fd = self._fd, -1
         if staging is not None:
             os.close(staging.fd)
-            try:
-                os.rmdir(self._staging_path)
-            except OSError:
-                pass  # something in it waits for its rest
-        os.close(self._fd)
+        if base >= 0:
+            os.close(base)
+        return staging is not None
+
+    def is_there(self) -> bool:
+        """Whether our folders are what their names lead to, and not others since."""
+        with self._lock:
+            held = [(self.base, self._fd)]
+            if self._staging is not None:
+                held.append((self._staging_path, self._staging.fd))
+        try:
+            return all(os.path.samestat(os.stat(at), os.fstat(fd)) for at, fd in held)
+        except OSError:
+            return False
 
     # --- looks --------------------------------------------------------------------
 
@@ -111,6 +135,7 @@ class Deposit:
                 raise UnsafePath("%s is a folder on the VM" % wish.path)
             if wish.kind == FOLDER:
                 raise UnsafePath("%s is a file on the VM, not a folder" % wish.path)
+            check_replaceable(now)
         found = NEW if now is None else OTHER
         if wish.kind == wire.FILE and self._is_partly_here(wish.path):
             return PARTLY + " " + found
@@ -233,6 +258,8 @@ class Deposit:
             now = entry_stat(parts[-1], folder)
             if now is not None and stat.S_ISDIR(now.st_mode):
                 raise IsADirectoryError(errno.EISDIR, "a folder", step.entry.path)
+            if now is not None:
+                check_replaceable(now)
             if now is not None and step.entry.accept:
                 return (wire.CONFLICT, "", "the VM has another file there now")
             self.staging.move(step._replace(folder=folder))

@@ -80,6 +80,7 @@ class Pushes:
             raise UnsafePath("%s is a folder on the VM" % target)
         _make(base)
         base = os.path.realpath(base)
+        self._look_again(base)
         self._deposit(base)
         about = shutil.disk_usage(base)
         shown = os.path.join(base, path) if path else base
@@ -112,6 +113,13 @@ class Pushes:
                 ownership = self._tree.ownership
                 found = self._open[base] = Deposit(base, ownership, self._marker)
             return found
+
+    def _look_again(self, base: str) -> None:
+        """A push that was cut or refused left its deposit open: is it still true?"""
+        with self._lock:
+            found = self._open.get(base)
+            if found is not None and not found.is_there():
+                del self._open[base]
 
     # --- what is there, and what arrives ------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import Callable, TypeVar, Union
 
 from . import wire
@@ -32,6 +33,12 @@ def in_words(exc: OSError) -> str:
     """An error of the file system, for people."""
     known = _WORDS.get(exc.errno or 0)
     return known or (os.strerror(exc.errno) if exc.errno else str(exc))
+
+
+def check_replaceable(now: os.stat_result) -> None:
+    """UnsafePath for what no file may take the place of, as /dev/null."""
+    if not stat.S_ISREG(now.st_mode) and not stat.S_ISLNK(now.st_mode):
+        raise UnsafePath("a device, pipe or socket stands there on the VM")
 
 
 def guarded(step: Callable[[], _T]) -> Union[_T, Result]:

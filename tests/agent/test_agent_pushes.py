@@ -188,6 +188,45 @@ def test_a_full_disk(root: Path, tmp_path: Path, mounted: Wrap) -> None:
         assert pusher.put(("a", bytes(200_000)), ("b", b"x")) == [wire.REFUSED, wire.OK]
 
 
+def test_a_folder_that_is_another_one_now(
+    agent: Driven, tmp_path: Path, root: Path
+) -> None:
+    """Somebody stopped a push, removed the folder and made it anew."""
+    there = tmp_path / "there"
+    stopped = Pusher(agent, f"{there}/data.bin")
+    stopped.send("data.bin", CONTENT, offsets_of(CONTENT)[:3])
+    there.rename(tmp_path / "elsewhere")
+    there.mkdir()
+
+    pusher = Pusher(agent, f"{there}/data.bin")
+    asked = pusher.at("have", path="data.bin", source=str(len(CONTENT)))
+    assert asked == {"pieces": []}
+    pusher.send("data.bin", CONTENT, offsets_of(CONTENT))
+    assert pusher.end("data.bin", CONTENT) == (wire.OK, "")
+    pusher.at("done")
+    assert tree_of(there) == {"data.bin": CONTENT}
+
+    # The same with our own folder in it.
+    pusher = Pusher(agent, f"{there}/data.bin")
+    pusher.send("other.bin", CONTENT, offsets_of(CONTENT)[:3])
+    (mine,) = (one for one in there.iterdir() if one.is_dir())
+    mine.rename(tmp_path / "mine")
+    pusher = Pusher(agent, f"{there}/data.bin")
+    assert pusher.put(("data.bin", b"new")) == [wire.OK]
+
+
+def test_what_is_no_file_is_not_replaced(agent: Driven, root: Path) -> None:
+    pusher = Pusher(agent, "pipe")
+    os.mkfifo(root / "pipe")
+    wish = ["pipe", wire.FILE, len(CONTENT), TIME_NS, True, ""]
+    reason = "a device, pipe or socket stands there on the VM"
+    assert pusher.at("look", files=[wish]) == {"states": [reason]}
+    assert pusher.put(("pipe", b"x")) == [wire.REFUSED]
+    pusher.send("pipe", CONTENT, offsets_of(CONTENT))
+    assert pusher.end("pipe", CONTENT) == (wire.REFUSED, reason)
+    assert (root / "pipe").is_fifo()
+
+
 def tar_gz(*members: tuple[str, int]) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
@@ -207,6 +246,29 @@ def test_an_archive_is_unpacked_and_goes_away(agent: Driven, tmp_path: Path) -> 
     assert there == {"a/b": bytes(5), "c": b"", "d": bytes(70_000)}
 
 
+def test_a_hard_link_to_nothing_is_named_and_the_rest_unpacked(
+    agent: Driven, tmp_path: Path
+) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name in ("gone", "link", "whole"):
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.REGTYPE if name == "whole" else tarfile.LNKTYPE
+            info.linkname = "nothing"
+            if name == "link":
+                info.type = tarfile.SYMTYPE
+            archive.addfile(info)
+        again = tarfile.TarInfo("again")
+        again.type, again.linkname = tarfile.LNKTYPE, "link"
+        archive.addfile(again)
+    pusher = Pusher(agent, str(tmp_path / "there"), kind="inside", name="a.tgz")
+    state = pusher.unpack("a.tgz", packed.getvalue())
+    assert state["failure"] == ""
+    assert [one.partition(":")[0] for one in state["skipped"]] == ["gone", "again"]
+    pusher.at("done")
+    assert sorted(os.listdir(tmp_path / "there")) == ["link", "whole"]
+
+
 @pytest.mark.few
 def test_a_bomb_leaves_the_disk_as_it_was(
     root: Path, tmp_path: Path, mounted: Wrap
@@ -217,6 +279,7 @@ def test_a_bomb_leaves_the_disk_as_it_was(
         pusher = Pusher(agent, f"{disk}/there", kind="inside", name="bomb.tgz")
         state = pusher.unpack("bomb.tgz", tar_gz(("a", 1 << 20), ("b", 1 << 25)))
         assert "it needs 33.6 MB unpacked" in state["failure"]
+        assert "has 0.0 MB free" not in state["failure"]
         assert state["files"] == 0
         pusher.at("done")
         seen = Path(f"/proc/{agent.process.pid}/root{disk}/there")
