@@ -76,7 +76,8 @@ def _run(**arguments: Any) -> None:
 
 def _summary(done: dict[str, Any]) -> str:
     if not done["target"]:  # of no rule there was anything
-        return "Nothing was put back: no file that was pulled is here."
+        lines = ["Nothing was put back: no file is here as it was pulled."]
+        return "\n".join(lines + _left_out(done))
     seconds = max(done["seconds"], 1e-3)
     what = f"{_files(done['files'])} ({output.size(done['bytes'])})"
     if done.get("unpacked") and not done["files"]:  # the archive did not stay
@@ -89,12 +90,16 @@ def _summary(done: dict[str, Any]) -> str:
         lines.append(f"There already: {_files(done['same'])}.")
     if done["replaced"]:
         lines.append(f"Replaced there: {_some(done['replaced'])}.")
-    lines += [f"Not pushed: {one['path']}: {one['reason']}." for one in done["skipped"]]
+    lines += _left_out(done)
     if unpacked := done.get("unpacked"):
         size = output.size(unpacked["bytes"])
         lines.append(f"Unpacked {_files(unpacked['files'])} ({size}).")
         lines += [f"Not unpacked: {one}." for one in unpacked["skipped"]]
     return "\n".join(lines)
+
+
+def _left_out(done: dict[str, Any]) -> list[str]:
+    return [f"Not pushed: {one['path']}: {one['reason']}." for one in done["skipped"]]
 
 
 def _files(count: int) -> str:

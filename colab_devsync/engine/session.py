@@ -267,6 +267,7 @@ class Session:
         """Reach has an uplink."""
         self.ssh.look(self._reach)
         self._files.went_online(uplink)
+        self.pushes.look()  # so that `connect` already says what a new VM lacks
 
     def went_offline(self) -> None:
         """Reach lost its uplink; it tries again by itself."""

@@ -46,8 +46,7 @@ def test_a_new_vm_gets_them_back_when_asked_for(
 ) -> None:
     assert not [one for one in pulled.session.status().problems if "new VM" in one.hint]
     replace_vm(pulled, tmp_path)
-    pulled.connect()
-    offer = pulled.wait_problem("")
+    (offer,) = [one for one in pulled.connect().problems if "new VM" in one.message]
     assert "2 pulled files are here" in offer.message
     assert "push --checkpoints" in offer.hint
     assert pulled.there("out/checkpoints/epoch1.pt") is None  # not by itself
@@ -85,6 +84,32 @@ def test_other_files_there_are_asked_about_and_stay(
     pulled.answer = replace
     assert restore(pulled).replaced == ("epoch1.pt",)
     assert pulled.there("out/checkpoints/epoch1.pt") == b"epoch1.pt" * 50_000
+
+
+def test_what_was_changed_here_is_left_out_and_named(
+    pulled: Project, tmp_path: Path
+) -> None:
+    replace_vm(pulled, tmp_path)
+    pulled.write("ckpt/epoch1.pt", b"edited")
+    done = restore(pulled)
+    assert done.files == 1
+    (left_out,) = done.skipped
+    assert str(left_out) == "epoch1.pt: it was changed here since it was pulled"
+    assert pulled.there("out/checkpoints/epoch1.pt") is None
+
+    pulled.write("ckpt/best/model.pt", b"edited")
+    nothing = restore(pulled)
+    assert (nothing.target, nothing.files, len(nothing.skipped)) == ("", 0, 2)
+
+
+def test_what_is_older_than_what_goes_back_is_not_named(
+    pulled: Project, tmp_path: Path
+) -> None:
+    replace_vm(pulled, tmp_path, RULE + "keep = 1\n")
+    pulled.write("ckpt/epoch1.pt", b"edited")
+    done = restore(pulled)
+    assert (done.files, done.skipped) == (1, ())
+    assert pulled.there("out/checkpoints/best/model.pt") is not None
 
 
 def test_rules_that_are_not_there(project: Project) -> None:

@@ -115,6 +115,16 @@ class Record:
         here = (one for one in found if one.is_here)
         return [one for one, _ in zip(here, range(count or len(found)), strict=False)]
 
+    def altered(self, rule: str) -> list[Pulled]:
+        """The files of a rule that are here, but not as we put them, newest first.
+        Looks at the disk."""
+        found = []
+        for one in sorted(self.pulled(rule).values(), key=by_age):
+            now = stat_of(one.local) if one.local is not None else None
+            if now is not None and now != one.stat:
+                found.append(one)
+        return found
+
     def keep(self, files: Iterable[Pulled]) -> None:
         """Notes what is here now; what was noted of a part of them is forgotten."""
         files = list(files)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from ...core.config import Config, PullConfig
 from ...core.events import Ask, OnProgress, Problem, Question
-from ...core.pushing import PushResult, PushSpec
+from ...core.pushing import PushResult, PushSpec, Skipped
 from ...errors import ConfigError
 from .. import places
 from ..access import Access
 from ..link_watch import LinkWatch
-from ..pulls.record import Record
+from ..pulls.record import Record, by_age
 from ..reach import Reach
-from .listing import Listing, Source, list_local
+from .listing import Listing, Source, list_local, shown
 from .order import Order
 from .push import Push
 
@@ -67,6 +67,8 @@ class Restore:
         results = []
         for rule, listing in found:
             if not listing.sources:
+                nothing = PushResult("", 0, 0, 0, 0, skipped=tuple(listing.skipped))
+                results.append(nothing)
                 continue
             spec = PushSpec(self._root / rule.local, rule.remote)
             results.append(
@@ -111,8 +113,16 @@ class Restore:
 
 
 def _listing(record: Record, rule: PullConfig) -> Listing:
+    """Its newest files; what is not as it was pulled is left out, and named."""
     listing = Listing(is_folder=True)
-    for one in record.newest(rule.name, rule.keep or MOST):
+    most = rule.keep or MOST
+    newest = record.newest(rule.name, most)
+    last = by_age(newest[-1]) if len(newest) == most else None
+    for one in record.altered(rule.name):
+        if last is None or by_age(one) < last:
+            reason = "it was changed here since it was pulled"
+            listing.skipped.append(Skipped(shown(one.path), reason))
+    for one in newest:
         if one.local is not None:
             (source,) = list_local(one.local).sources
             listing.sources.append(_named(source, one.path))
@@ -126,7 +136,7 @@ def _named(source: Source, path: str) -> Source:
 
 def _together(results: Sequence[PushResult], seconds: float) -> PushResult:
     return PushResult(
-        target=", ".join(dict.fromkeys(one.target for one in results)),
+        target=", ".join(dict.fromkeys(one.target for one in results if one.target)),
         files=sum(one.files for one in results),
         bytes=sum(one.bytes for one in results),
         seconds=seconds,
