@@ -72,18 +72,18 @@ class Deposit:
 
     def close(self) -> None:
         """Takes our folder away again, unless a part in it is still of use."""
-        if self._let_go():
-            try:
-                os.rmdir(self._staging_path)
-            except OSError:
-                pass  # something in it waits for its rest
+        self._let_go()
+        try:
+            os.rmdir(self._staging_path)  # an agent before us may have made it
+        except OSError:
+            pass  # there is none, or something in it waits for its rest
 
     def __del__(self) -> None:
         """Of one that was left (`is_there`), when its last user is done."""
         self._let_go()
 
-    def _let_go(self) -> bool:
-        """Closes all that is open; whether there was a staging folder. Idempotent."""
+    def _let_go(self) -> None:
+        """Closes all that is open. Idempotent."""
         with self._lock:
             staging, self._staging = self._staging, None
             for arrival in self._arrivals.values():
@@ -94,7 +94,6 @@ class Deposit:
             os.close(staging.fd)
         if base >= 0:
             os.close(base)
-        return staging is not None
 
     def is_there(self) -> bool:
         """Whether our folders are what their names lead to, and not others since."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from colab_devsync.core.events import Progress
 from colab_devsync.core.pushing import PushSpec
 from colab_devsync.errors import PushError, RemoteRefused
 from tests.integration.test_push import made, push, tree_of
@@ -166,6 +167,28 @@ def test_links_that_lead_out_are_left_out_and_not_followed(
     assert os.listdir(outside) == []
     found = tree_of(there(tmp_path))
     assert found == {"away/file": b"xxxx", "copy": b"xxxx", "here": "away"}
+
+
+def test_a_cut_while_it_is_brought_to_disk_sends_nothing_again(
+    project: Project, proxy: ChaosProxy, tmp_path: Path, dataset: Path
+) -> None:
+    project.configure(port=proxy.port)
+    project.sync()
+    cuts: list[str] = []
+
+    def seen(progress: Progress) -> None:
+        if progress.message == "writing to disk" and not cuts:
+            cuts.append(progress.message)
+            proxy.reset_all()
+
+    archive = zipped(dataset)
+    spec = PushSpec(archive, str(there(tmp_path)), unpack=True)
+    done = project.session.pushes.start(spec, progress=seen).result(60)
+    assert cuts
+    assert done.sent < archive.stat().st_size * 1.1
+    assert done.unpacked is not None
+    assert done.unpacked["files"] == 42
+    assert tree_of(there(tmp_path)) == tree_of(dataset)
 
 
 def test_archives_that_are_damaged_or_none(

@@ -69,8 +69,11 @@ class Push:
         self._may_replace = may_replace
         self._answer: bool | None = None
         self._same: set[str] = set()
+        self._left_out = list(self._listing.skipped)
         self._unpacked_size = 0  # bytes at least
         self._unpacked: dict[str, Any] | None = None
+        self._arrived = 0  # bytes that are there, of files that have no name there
+        self._unpacked_on = ""  # marker of the VM
 
     def run(self) -> PushResult:
         """PushError, LinkError, AgentError; CancelledError."""
@@ -96,6 +99,14 @@ class Push:
     def _attempt(self, uplink: Uplink) -> Target:
         load_extras(uplink.client, "pushes")
         target = self._open(uplink)
+        if self._unpacked is None or self._unpacked_on != uplink.vm.marker:
+            self._transfer(uplink, target)
+        self._say("writing to disk", self._arrived)
+        is_unsynced = self._tally.is_unsynced or self._spec.unpack
+        self._ask(uplink, "done", base=target.base, sync=is_unsynced)
+        return target
+
+    def _transfer(self, uplink: Uplink, target: Target) -> None:
         todo, partly = self._compare(uplink, target)
         self._check_room(target, todo, partly)
         sending = Sending(
@@ -111,7 +122,7 @@ class Push:
             sending.start()
             while not sending.wait(_LOOK_S):
                 self._check_cancel()
-                self._report(sending)
+                self._say("pushing", sending.moved())
         finally:
             sending.stop()
             for large in sending.larges:
@@ -124,10 +135,8 @@ class Push:
             source = replace(self._listing.sources[0], path=target.path)
             in_pieces = sending.larges[0] if self._leaves_pieces else None
             self._unpacked = unpacker.run(target.base, source, in_pieces)
-        self._report(sending, "writing to disk")
-        is_unsynced = self._tally.is_unsynced or self._spec.unpack
-        self._ask(uplink, "done", base=target.base, sync=is_unsynced)
-        return target
+            self._unpacked_on = uplink.vm.marker
+        self._arrived = sending.moved()
 
     def _open(self, uplink: Uplink) -> Target:
         kind = "folder" if self._listing.is_folder else "file"
@@ -180,7 +189,7 @@ class Push:
             self._answer = self._may_replace([shown(path) for path in others])
         if self._answer:
             return set()
-        self._listing.skipped = [
+        self._listing.skipped = self._left_out + [
             Skipped(shown(path), "the VM has another file there") for path in others
         ]
         return set(others)
@@ -261,11 +270,8 @@ class Push:
         if self._order.cancel.is_set():
             raise CancelledError
 
-    def _say(self, message: str) -> None:
-        self._order.progress(Progress(message, *self._numbers(0)))
-
-    def _report(self, sending: Sending, message: str = "pushing") -> None:
-        self._order.progress(Progress(message, *self._numbers(sending.moved())))
+    def _say(self, message: str, moving: int = 0) -> None:
+        self._order.progress(Progress(message, *self._numbers(moving)))
 
     def _numbers(self, moving: int) -> tuple[int, int, int, int]:
         """Files and bytes that are there, and all of them."""
