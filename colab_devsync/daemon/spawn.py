@@ -34,9 +34,23 @@ def connect_or_start(
         return dial(address, profile=profile)
     except NotRunning:
         pass
-    deadline = time.monotonic() + timeout_s
     log_start = _size(address.crash_log)
-    process = start(address)
+    return connect_to(
+        start(address), address, log_start, profile=profile, timeout_s=timeout_s
+    )
+
+
+def connect_to(
+    process: subprocess.Popen[bytes],
+    address: Address,
+    log_start: int = 0,
+    *,
+    profile: str | None = None,
+    timeout_s: float = 20.0,
+) -> tuple[socket.socket, Hello]:
+    """Waits until a daemon that is starting answers. `log_start`: where its words
+    begin in the crash log."""
+    deadline = time.monotonic() + timeout_s
     pause = 0.01
     while True:
         try:

@@ -7,16 +7,16 @@ the daemon when it is closed.
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
 from ...daemon.address import current_address
-from ...daemon.client import DaemonGone
-from ...daemon.lock import FileLock
+from ...daemon.client import DaemonGone, RemoteFailure
+from ...daemon.spawn import connect_to, start
 from ...errors import DevsyncError
 from ..settings import Settings
 from ..talk import Talk
@@ -34,28 +34,59 @@ class DemoVm:
         self._listen: Listen = _ignore
         self._awaited: Future[Any] = Future()
         self._over = threading.Event()
-        self._talk = Talk(
-            Settings(project=project),
-            notified=lambda method, body: self._listen(method, body),
-        )
+        address = current_address()
+        self._daemon = start(address)
+        try:
+            connect_to(self._daemon, address)[0].close()
+            self._talk = Talk(
+                Settings(project=project),
+                notified=lambda method, body: self._listen(method, body),
+            )
+        except BaseException:  # ctrl-C, too: nobody else knows of this daemon
+            self._kill()
+            raise
 
     def __enter__(self) -> DemoVm:
-        self._talk.__enter__()
+        try:
+            self._talk.__enter__()
+        except BaseException:
+            self._kill()
+            raise
         threading.Thread(
             target=self._watch_clock, name="devsync-demo-clock", daemon=True
         ).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._over.set()
         client = self._talk.client
         try:
             with contextlib.suppress(DaemonGone):
+                if kind is not None:
+                    self._stop_runs()
                 client.request("colabDevsync/daemon", {"stop": True})
                 client.run_until(client.closed)
         finally:
             client.close()
-        _wait_until_ended()
+            self._wait_until_ended()
+
+    def _stop_runs(self) -> None:
+        """They would outlive us, as runs do, after ctrl-C in the middle of one."""
+        with contextlib.suppress(RemoteFailure):
+            for run in self.command("runs")["runs"]:
+                if run["state"] == "running":
+                    self.command("stop", run=run["run"], kill=True)
+
+    def _wait_until_ended(self) -> None:
+        """After that, its files can go."""
+        try:
+            self._daemon.wait(_DAEMON_END_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+
+    def _kill(self) -> None:
+        self._daemon.kill()
+        self._daemon.wait()
 
     def command(self, name: str, **arguments: Any) -> JSON:
         """A short command's answer. RemoteFailure."""
@@ -185,16 +216,6 @@ class _Lines:
 def _check(argv: list[str], code: int | None) -> None:
     if code != 0:
         raise DevsyncError(f"`{' '.join(argv)}` exited with {code} on the VM.")
-
-
-def _wait_until_ended() -> None:
-    """The daemon holds its lock to the last: after that, its files can go."""
-    lock, deadline = FileLock(current_address().lock), time.monotonic() + _DAEMON_END_S
-    while not lock.try_acquire():
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.01)
-    lock.release()
 
 
 def _ignore(method: str, body: JSON) -> None:
