@@ -7,35 +7,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.processes import started_with, wait_for
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 PATIENCE_S = 60.0
-
-
-def wait(look: Callable[[], bool], what: str) -> None:
-    """Of other processes there is no event to wait for."""
-    until = time.monotonic() + PATIENCE_S
-    while not look():
-        assert time.monotonic() < until, f"waited in vain: {what}"
-        time.sleep(0.01)
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Those whose temporary files are to be in `folder`."""
-    mark, found = f"TMPDIR={folder}".encode(), []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_text())
-        except OSError:  # it ended meanwhile, or is somebody else's
-            continue
-    return found
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -63,11 +44,11 @@ def test_interrupted_it_leaves_nothing(folder: Path, when: str) -> None:
     with start(folder) as demo:
         assert demo.stdout is not None
         if when == "its daemon starts":
-            wait(lambda: any(folder.glob("demo*/runtime/*.lock")), when)
+            wait_for(lambda: any(folder.glob("demo*/runtime/*.lock")), when)
         else:
             assert any("debugpy waits there" in line for line in demo.stdout)
         demo.send_signal(signal.SIGINT)
         assert "interrupted" in demo.stdout.read()
         assert demo.wait(PATIENCE_S) != 0
-    wait(lambda: not processes_of(folder), "its processes end")
+    wait_for(lambda: not started_with(f"TMPDIR={folder}"), "its processes end")
     assert list(folder.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -22,6 +23,26 @@ def wait_until_gone(pid: int, timeout_s: float = 30) -> None:
     while is_alive(pid):
         assert time.monotonic() < deadline, f"process {pid} lives on"
         time.sleep(0.01)
+
+
+def wait_for(look: Callable[[], object], what: str, timeout_s: float = 60) -> None:
+    """Until `look` is true, of which another process tells nothing."""
+    deadline = time.monotonic() + timeout_s
+    while not look():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.01)
+
+
+def started_with(mark: str) -> list[str]:
+    """Command lines of the processes with this NAME=VALUE in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue  # it ended, or is not ours
+    return found
 
 
 def wait_childless(pid: int, timeout_s: float = 30) -> None:
