@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -71,11 +72,17 @@ class DemoVm:
             self._wait_until_ended()
 
     def _stop_runs(self) -> None:
-        """They would outlive us, as runs do, after ctrl-C in the middle of one."""
+        """They would outlive us, as runs do, after ctrl-C in the middle of one. Waits
+        for their ends, which are written to the folder that is to go."""
+        until = time.monotonic() + _DAEMON_END_S
         with contextlib.suppress(RemoteFailure):
-            for run in self.command("runs")["runs"]:
-                if run["state"] == "running":
-                    self.command("stop", run=run["run"], kill=True)
+            while time.monotonic() < until:
+                runs = self.command("runs")["runs"]
+                running = [run["run"] for run in runs if run["state"] == "running"]
+                if not running:
+                    return
+                for run in running:
+                    self.command("stop", run=run, kill=True)
 
     def _wait_until_ended(self) -> None:
         """After that, its files can go."""
