@@ -56,7 +56,7 @@ class _Rule:
         self.folder = Folder(path, float(order["every"]), select, skip)
         self.touched: Set[str] = set()
         self.needs_walk = True
-        self.walked_at = 0.0
+        self.walked_at = self.looked_at = 0.0
         self.is_told = False  # the kernel tells of all its folders
         self.last: Optional[Tuple[str, str, int, List[str]]] = None
 
@@ -65,8 +65,8 @@ class _Rule:
         if self.needs_walk or self.touched:
             return 0.0
         again = self.folder.due()
-        due = self.walk_due() if again is None else min(self.walk_due(), again)
-        return max(0.0, due - now)
+        due = min(self.walk_due(), self.looked_at + self.folder.every_s)
+        return max(0.0, (due if again is None else min(due, again)) - now)
 
     def walk_due(self) -> float:
         every = self.folder.every_s
@@ -178,6 +178,8 @@ class Watching:
         is_due = now >= rule.walk_due()
         is_absent = rule.last is not None and rule.last[:2] != ("watching", "")
         touched, rule.touched = rule.touched, set()
+        rule.looked_at = now
+        rule.needs_walk = rule.needs_walk or rule.folder.is_replaced()
         if rule.needs_walk or is_due or is_ordered or is_absent:
             rule.needs_walk = False
             rule.walked_at = now
@@ -218,11 +220,11 @@ class Watching:
                 rule.is_told = False
                 continue
             held = self._watches.get(watch)
-            if held is None:
-                is_new = True
-                self._watches[watch] = (rule, folder)
-            elif held[0] is not rule:
+            if held is not None and held[0] is not rule:
                 rule.is_told = False  # another rule has it: we look ourselves
+                continue
+            is_new = is_new or held is None
+            self._watches[watch] = (rule, folder)  # it may have another name now
         return is_new
 
     def _forget(self, watch: int) -> None:

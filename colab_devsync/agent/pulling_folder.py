@@ -90,6 +90,7 @@ class Folder:
         self._selection = selection
         self._skipped = skipped
         self._real = path
+        self._place: Optional[Tuple[int, int]] = None  # which folder that is
         self._known: Dict[str, Version] = {}
         self._told: Dict[str, float] = {}  # when growing files were
         self._pending: Dict[str, _Pending] = {}
@@ -108,6 +109,7 @@ class Folder:
         self._found, self._links, self.folders, self._closed = {}, [], {}, []
         self._state, self._message = "watching", ""
         self._real = os.path.realpath(self.path)
+        self._place = _place_of(self.path)
         try:
             self._walk("", "", True)
         except FileNotFoundError:
@@ -146,6 +148,12 @@ class Folder:
     def look_again(self) -> Look:
         """At what was still written, and at what grows."""
         return self.look_at(set(self._pending) | self._growing)
+
+    def is_replaced(self) -> bool:
+        """Whether another folder has its name now, or none. The kernel does not tell
+        while somebody uses the old one, nor if a link or a folder above was replaced.
+        """
+        return _place_of(self.path) != self._place
 
     @property
     def pending(self) -> Set[str]:
@@ -293,6 +301,14 @@ class Folder:
             self._pending[path] = _Pending(version, now)
             return False
         return now - before.since >= _SETTLE_S
+
+
+def _place_of(path: str) -> Optional[Tuple[int, int]]:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 def _version_of(about: os.stat_result) -> Version:

@@ -235,6 +235,50 @@ def test_a_folder_comes_goes_and_comes_again(agent: Driven, root: Path) -> None:
             assert watched.look() == {}
 
 
+def test_a_folder_that_somebody_still_uses_is_replaced(
+    agent: Driven, out: Path
+) -> None:
+    """The kernel tells of its end only when the last user has left."""
+    (out / "old.pt").write_bytes(b"old")
+    with watching(agent) as watched, (out / "old.pt").open("rb"):
+        watched.look()
+        watched.stream.socket.settimeout(30)  # a walk would find it in a minute
+        (out / "old.pt").unlink()
+        out.rmdir()
+        while "old.pt" in watched.files:
+            watched.take(watched.feed.next())
+        out.mkdir()
+        (out / "new.pt").write_bytes(b"new")
+        watched.until("new.pt")
+
+
+def test_a_folder_behind_a_link_is_exchanged(agent: Driven, root: Path) -> None:
+    for name in ("first", "second"):
+        (root / name / "out").mkdir(parents=True)
+        (root / name / "out" / f"{name}.pt").write_bytes(b"a")
+    (root / "run").symlink_to("first")
+    (root / "out").symlink_to("run/out")
+    with watching(agent) as watched:
+        assert set(watched.look()) == {"first.pt"}
+        watched.stream.socket.settimeout(30)  # a walk would find it in a minute
+        (root / "staged").symlink_to("second")
+        os.replace(root / "staged", root / "run")
+        watched.until("second.pt")
+        assert set(watched.files) == {"second.pt"}
+
+
+def test_a_folder_is_followed_when_it_is_renamed(agent: Driven, out: Path) -> None:
+    (out / "tmp").mkdir()
+    (out / "tmp" / "a.pt").write_bytes(b"a")
+    with watching(agent) as watched:
+        watched.look()
+        watched.stream.socket.settimeout(30)  # a walk would find it in a minute
+        os.replace(out / "tmp", out / "step-500")
+        watched.until("step-500/a.pt")
+        (out / "step-500" / "b.pt").write_bytes(b"b")
+        watched.until("step-500/b.pt")
+
+
 def test_thousands_of_files_at_once(agent: Driven, out: Path) -> None:
     for number in range(3000):
         (out / f"{number}.pt").touch()
