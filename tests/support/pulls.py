@@ -73,9 +73,9 @@ class Pulling:
     def files(self) -> set[str]:
         """All that is here, parts too."""
         return {
-            path.relative_to(self.here).as_posix()
-            for path in self.here.rglob("*")
-            if path.is_file()
+            Path(folder, name).relative_to(self.here).as_posix()
+            for folder, _, names in os.walk(self.here)
+            for name in names
         }
 
     def pulled(self) -> list[str]:
@@ -83,7 +83,11 @@ class Pulling:
         return [one.path for one in events if isinstance(one, FilePulled)]
 
     def parts(self) -> list[Path]:
-        return list((self.here / STATE_DIR).glob("*.part"))
+        folder = self.here / STATE_DIR
+        try:
+            return [folder / name for name in os.listdir(folder)]
+        except FileNotFoundError:  # it comes and goes with them
+            return []
 
     def stored(self, path: str, data: bytes) -> int:
         """Bytes of `data`, which is `noise`, that are here; whole blocks of them."""
