@@ -33,10 +33,18 @@ class PullJob:
         self._progress = progress
         self._cancel = cancel
         self._newest = ""
+        self._came = PullResult(0, 0)
+
+    def begin(self, rules: Sequence[Rule]) -> None:
+        """What came before counts, too, unless somebody has asked already."""
+        files = sum(rule.came.files for rule in rules)
+        self._came = PullResult(files, sum(rule.came.bytes for rule in rules))
 
     def note(self, pulled: Pulled) -> None:
         if pulled.rule in self.names:
             self._newest = pulled.path
+            size = self._came.bytes + pulled.version.size
+            self._came = PullResult(self._came.files + 1, size)
 
     def fail(self, error: BaseException) -> None:
         with suppress(InvalidStateError):
@@ -59,7 +67,7 @@ class PullJob:
         if problems:
             error = _not_pulled([f"{one.path}: {one.message}" for one in problems])
             return lambda: self.fail(error)
-        done = _came(rules)
+        done = self._came
         for rule in rules:
             rule.came = PullResult(0, 0)
         return lambda: self._succeed(done)
@@ -73,7 +81,7 @@ class PullJob:
             return
         infos = [rule.info(is_online=True) for rule in rules]
         left = sum(info.waiting_bytes for info in infos)
-        came = _came(rules)
+        came = self._came
         self._progress(
             Progress(
                 message=self._newest or "looking at the VM",
@@ -90,11 +98,6 @@ def _is_coming(rule: Rule) -> bool:
     fetch = rule.to_fetch()
     failed = sum(path in fetch and path not in rule.busy for path in rule.failed)
     return failed < len(fetch)
-
-
-def _came(rules: Sequence[Rule]) -> PullResult:
-    files = sum(rule.came.files for rule in rules)
-    return PullResult(files, sum(rule.came.bytes for rule in rules))
 
 
 def _not_pulled(failed: list[str]) -> NotPulled:

@@ -220,12 +220,12 @@ class Worker:
 
     def pull(self, job: PullJob) -> None:
         """Everything finished on the VM, now."""
-        for name in job.names:
-            rule = self._rules.get(name)
-            if rule is not None:
-                rule.is_again = True
-                rule.failed.clear()
-                rule.refresh()
+        rules = [self._rules[name] for name in job.names if name in self._rules]
+        job.begin(rules)
+        for rule in rules:
+            rule.is_again = True
+            rule.failed.clear()
+            rule.refresh()
         self._jobs.append(job)
         if self._feed is not None:
             self._order(job)
