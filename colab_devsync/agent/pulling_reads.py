@@ -43,51 +43,65 @@ class Wanted(NamedTuple):
     grows: bool
 
 
+class _Open:
+    """An open file."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.users = 0
+        self.is_dropped = False
+
+
 class Held:
     """Open files, shared by all streams: a version that was replaced by a new file
     can then still be read to its end. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: Dict[Wanted, List[int]] = {}  # [descriptor, users]
+        self._open: Dict[Wanted, _Open] = {}
 
     def use(self, wanted: Wanted) -> int:
         """A descriptor, to be given back with `leave`. Changed, OSError."""
         with self._lock:
             held = self._open.get(wanted)
             if held is None:
-                held = self._open[wanted] = [_opened(wanted), 0]
+                held = self._open[wanted] = _Open(_opened(wanted))
                 self._trim()
-            held[1] += 1
+            held.users += 1
         try:
-            _check(held[0], wanted)
+            _check(held.fd, wanted)
         except Changed:
             self.leave(wanted)
             self.drop(wanted)
             raise
-        return held[0]
+        return held.fd
 
     def leave(self, wanted: Wanted) -> None:
         with self._lock:
             held = self._open.get(wanted)
             if held is not None:
-                held[1] -= 1
+                held.users -= 1
+                if held.is_dropped:
+                    self._close_unused(wanted)
 
     def drop(self, wanted: Wanted) -> None:
-        """Nobody needs it any more, or ever again."""
+        """Nobody needs it any more, or ever again: one that was deleted takes no more
+        of the disk then, as soon as what was asked for is sent."""
         with self._lock:
             held = self._open.get(wanted)
-            if held is not None and held[1] <= 0:
-                del self._open[wanted]
-                os.close(held[0])
+            if held is not None:
+                held.is_dropped = True
+                self._close_unused(wanted)
 
     def _trim(self) -> None:
-        for wanted, held in list(self._open.items())[:-1]:
+        for wanted in list(self._open)[:-1]:
             if len(self._open) <= _MAX_HELD:
                 return
-            if held[1] <= 0:
-                del self._open[wanted]
-                os.close(held[0])
+            self._close_unused(wanted)
+
+    def _close_unused(self, wanted: Wanted) -> None:
+        if self._open[wanted].users <= 0:
+            os.close(self._open.pop(wanted).fd)
 
     def clear(self) -> None:
         """The client has hung up."""

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from colab_devsync.core.events import PullsInDanger
-from colab_devsync.core.pulls import PullInfo
+from colab_devsync.core.pulls import PullInfo, PullResult
 from colab_devsync.engine.session import Session
 from colab_devsync.errors import LinkLost
 from tests.support.project import WAIT_S, Project
@@ -248,6 +249,33 @@ def test_a_file_that_is_cut_off_meanwhile_comes_as_it_is_then(
     online.until(lambda: online.files() == {"a.pt"}, "nothing else is left")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has what")
+def test_the_vm_holds_nothing_that_is_not_wanted_any_more(
+    online: Pulling, proxy: ChaosProxy
+) -> None:
+    """It would take its disk."""
+    proxy.shape(bandwidth=4_000_000)
+    online.put("a.pt", noise(HUGE, 1))
+    online.until(lambda: 0 < online.info().waiting_bytes < HUGE, "it comes")
+    online.put("a.pt", noise(BIG, 2))  # one is given up ...
+    proxy.shape()
+    online.wait("a.pt", noise(BIG, 2))
+    os.utime(online.there / "a.pt")  # ... of the other, only the hash is asked for
+    assert online.pull() == (2, 2 * BIG)
+    os.unlink(online.there / "a.pt")
+    name = str(online.there / "a.pt")
+    online.until(lambda: name not in _held(), "it is not held")
+
+
+def _held() -> str:
+    """The names of all open files."""
+    names = []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            names.append(os.readlink(link))
+    return "\n".join(names)
+
+
 def test_a_file_that_goes_away_meanwhile_leaves_nothing(
     online: Pulling, proxy: ChaosProxy
 ) -> None:
@@ -272,7 +300,7 @@ def test_the_newest_comes_first(online: Pulling, proxy: ChaosProxy) -> None:
     online.until(lambda: online.pulled() == ["new.pt", "old.pt"], "in this order")
 
 
-def test_a_part_that_was_damaged_here_is_noticed(
+def test_a_part_that_was_damaged_here_is_fetched_anew_at_once(
     pulling: Pulling, proxy: ChaosProxy
 ) -> None:
     data = noise(HUGE)
@@ -287,17 +315,20 @@ def test_a_part_that_was_damaged_here_is_noticed(
     with part.open("r+b") as stream:
         stream.write(bytes(100_000))
     proxy.shape()
-    pulling.project.connect()
-    pulling.until(
-        lambda: any(
-            "not what the VM has" in one.message
-            for one in pulling.project.session.status().problems
-        ),
-        "it is noticed",
-    )
-    assert pulling.read("a.pt") is None
     pulling.pull()
     assert pulling.read("a.pt") == data
+    assert pulling.files() == {"a.pt"}
+
+
+def test_two_who_pull_at_the_same_time_hear_the_same(
+    pulling: Pulling, proxy: ChaosProxy
+) -> None:
+    pulling.put("a.pt", b"12345")
+    proxy.freeze()
+    pulls = [pulling.project.session.pulls.pull() for _ in range(2)]
+    proxy.unfreeze()
+    assert [one.result(WAIT_S) for one in pulls] == [PullResult(1, 5)] * 2
+    assert pulling.pull() == (0, 0)
 
 
 def test_a_disconnect_ends_a_pull_that_waits(
@@ -338,6 +369,7 @@ def test_a_person_is_warned_when_files_wait_and_the_link_is_down(
 
 PROGRAM = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 from colab_devsync.engine.session import Session
 

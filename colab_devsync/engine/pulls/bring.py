@@ -134,6 +134,7 @@ class Bring:
                 rule.outdated(path, remote.version)
             elif why:
                 rule.fail(path, remote.version, why)
+            self.release(rule.about(path, remote))
             self._on_end(rule, ())
             return
         known = rule.pulled.get(path)
@@ -155,6 +156,7 @@ class Bring:
 
         def then(found: Path | str | None) -> None:
             if isinstance(found, Path):
+                self.release(rule.about(path, remote))
                 landed = rule.landing.adopt(path, remote.version, hashes[-1], found)
                 self._arrived(rule, path, landed)
             elif found == "" and mine is not None:
@@ -239,16 +241,38 @@ class Bring:
         path = incoming.path
         if rule.busy.get(path) is incoming:
             del rule.busy[path]
-        if self.fetcher is not None:
-            self.fetcher.drop(incoming.about)
         if outcome.changed or outcome.damaged:
             rule.record.drop_part(rule.name, path)
             incoming.part.unlink(missing_ok=True)
+        if outcome.damaged and incoming.is_resumed and self._anew(rule, incoming):
+            return
+        self.release(incoming.about)
         if not landed:
             self._note(rule, path, incoming.version, outcome)
         self._on_end(rule, landed)
 
+    def _anew(self, rule: Rule, incoming: Incoming) -> bool:
+        """What was here from before is not what the VM has: once more, without it.
+        False if that cannot be now."""
+        path, remote = incoming.path, rule.there.get(incoming.path)
+        if self.fetcher is None or path in rule.busy:
+            return False
+        if remote is None or remote.version != incoming.version:
+            return False
+        _log.info("what was here of %s is not what the VM has; fetching it anew", path)
+        rule.busy[path] = None
+        try:
+            self._begin(rule, path, remote, have=[])
+        except (NotHere, OSError) as exc:
+            self._fail(rule, path, remote, exc)
+        return True
+
     # --- ends ---------------------------------------------------------------------
+
+    def release(self, about: list[object]) -> None:
+        """The VM need not hold this version open any longer."""
+        if self.fetcher is not None:
+            self.fetcher.drop(about)
 
     def _note(self, rule: Rule, path: str, version: Version, outcome: Outcome) -> None:
         if outcome.changed:

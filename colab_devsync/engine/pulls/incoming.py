@@ -77,6 +77,7 @@ class Incoming:
         self.about = about
         self.form = form
         self.is_digest_asked = False
+        self.is_resumed = bool(have)
         self._note = note
         self._on_hungry = on_hungry
         self._on_end = on_end

@@ -289,7 +289,8 @@ class Worker:
 
     def _plan_rule(self, rule: Rule) -> None:
         sizes = rule.to_fetch()
-        _drop_outdated(rule)
+        for item in _drop_outdated(rule):
+            self._bring.release(item.about)
         large = [path for path, size in sizes.items() if size > SMALL]
         free = _LARGE - sum(not isinstance(one, Batch) for one in rule.busy.values())
         startable = list(rule.startable(large))
@@ -359,11 +360,12 @@ class Worker:
         self._on_change()
 
 
-def _drop_outdated(rule: Rule) -> None:
+def _drop_outdated(rule: Rule) -> list[Incoming]:
     """What the VM has replaced is not brought; unless most of it is here: the VM can
     still read a version that it has replaced. What has begun is finished, though newer
     files came: else a program that writes faster than the link carries gets none home.
     """
+    dropped = []
     for path, item in list(rule.busy.items()):
         if not isinstance(item, Incoming):
             continue
@@ -376,6 +378,8 @@ def _drop_outdated(rule: Rule) -> None:
         item.abandon(keep=False)
         rule.record.drop_part(rule.name, path)
         del rule.busy[path]
+        dropped.append(item)
+    return dropped
 
 
 def _goes_on(item: Incoming, now: Version) -> bool:
