@@ -7,8 +7,12 @@ OpenSSL cannot be called has no GMAC.
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, Optional
+
+try:
+    import ctypes
+except ImportError:  # a Python that was built without libffi
+    ctypes = None  # type: ignore[assignment]
 
 _TAG = 16  # bytes
 _IV = bytes(12)

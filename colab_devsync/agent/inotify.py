@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 import sys
 from typing import Iterator, NamedTuple
+
+try:
+    import ctypes
+except ImportError:  # a Python that was built without libffi
+    ctypes = None  # type: ignore[assignment]
 
 assert sys.platform != "win32"  # runs on the VM only
 

@@ -7,7 +7,6 @@ have written. Linux only; elsewhere the fsync does all.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections import deque
 from typing import Any, Deque, NamedTuple
@@ -36,8 +35,10 @@ _NOTHING = _Step(0, 0, 0)
 
 def _found() -> Any:
     try:
+        import ctypes
+
         function = ctypes.CDLL(None).sync_file_range
-    except (AttributeError, OSError, TypeError):  # not Linux
+    except (ImportError, AttributeError, OSError, TypeError):  # not Linux
         return None
     function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
     return function

@@ -19,6 +19,7 @@ from colab_devsync.core.pulls import Remote, selection
 from colab_devsync.engine.pulls import contents
 from colab_devsync.remote.extras import load_extras
 from colab_devsync.remote.pulling import Look, WatchFeed, WatchOrder
+from tests.agent.conftest import Start
 from tests.agent.driver import PATIENCE_S, Driven
 
 pytestmark = pytest.mark.few
@@ -375,6 +376,22 @@ def test_many_small_files_in_one_answer(reading: Reading, out: Path) -> None:
     hashes = [hashlib.sha256(name.encode() * 3).hexdigest() for name in "ac"]
     assert meta["results"] == [hashes[0], {"changed": True}, hashes[1]]
     assert data == b"aaaccc"
+
+
+def test_a_python_without_ctypes(start: Start, root: Path) -> None:
+    """As one that was built without libffi: it looks for itself, and has SHA-256."""
+    agent = start(fault="import sys; sys.modules['ctypes'] = None")
+    (root / "out").mkdir()
+    with watching(agent) as watched:
+        assert watched.look() == {}
+        (root / "out" / "a.pt").write_bytes(b"content")
+        watched.until("a.pt")
+    reading = Reading(Tcp(agent))
+    file = about(root / "out" / "a.pt")
+    form = contents.fast_form()
+    answer = reading.ask(op="digests", file=file, points=[7], form=form)[0]
+    assert answer == {"hashes": [hashlib.sha256(b"content").hexdigest()]}
+    reading.close()
 
 
 def test_nothing_outside_of_the_folder_is_read(
