@@ -138,11 +138,21 @@ def _means_else_on_windows(name: str) -> bool:
 
 def copy_name(path: str) -> str:
     """Where the VM's version goes when somebody else's file has its name."""
+    return _marked(path, "from-vm")
+
+
+def earlier_name(path: str, number: int) -> str:
+    """Where the file of an earlier VM goes, the `number`-th, when one of this VM has
+    its name."""
+    return _marked(path, "earlier-vm" if number == 1 else f"earlier-vm-{number}")
+
+
+def _marked(path: str, word: str) -> str:
     folder, slash, name = path.rpartition("/")
     stem, dot, suffix = name.rpartition(".")
     if not stem:
-        return f"{path}.from-vm"
-    return f"{folder}{slash}{stem}.from-vm{dot}{suffix}"
+        return f"{path}.{word}"
+    return f"{folder}{slash}{stem}.{word}{dot}{suffix}"
 
 
 def add_range(

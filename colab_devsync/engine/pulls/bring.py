@@ -160,6 +160,7 @@ class Bring:
                 landed = rule.landing.adopt(path, remote.version, hashes[-1], found)
                 self._arrived(rule, path, landed)
             elif found == "" and mine is not None:
+                rule.goes_on(mine)
                 self._begin(rule, path, remote, have=[(0, mine.version.size)])
             else:
                 self._begin(rule, path, remote)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -19,9 +20,11 @@ from pathlib import Path
 from ...agent.paths import STATE_DIR
 from ...core.config.schema import PullConfig
 from ...core.events import Problem
-from ...core.pulls import Version, copy_name, is_plain
+from ...core.pulls import Version, copy_name, earlier_name, is_plain
 from .contents import is_content
 from .record import Pulled, stat_of
+
+_log = logging.getLogger(__name__)
 
 _COPIES = 20
 _IS_WINDOWS = os.name == "nt"
@@ -53,6 +56,7 @@ class Landing:
     def __init__(self, root: Path, rule: PullConfig, remote: str, owner: str) -> None:
         """`remote`: the rule's folder on the VM, absolute; `owner`: see `Record`."""
         self._owner = owner
+        self.vm = ""  # marker of the VM that files come from
         self._root = root
         self._rule = rule
         self._remote = remote
@@ -187,8 +191,23 @@ class Landing:
             is_ours = any(is_content(place, one) for one in hashes)
             is_ours = is_ours and stat_of(place) == now
         if is_ours:
+            if known is not None and self._is_earlier(known, place, content):
+                self._put_aside(place)
             os.replace(part, place)
         return is_ours
+
+    def _is_earlier(self, known: Pulled, place: Path, content: str) -> bool:
+        """Whether an earlier VM's other file stands there: of a night's training, and
+        what has its name now may be of a new one's first minute."""
+        if not known.vm or known.vm == self.vm or known.local != place:
+            return False
+        return not is_content(place, content)
+
+    def _put_aside(self, place: Path) -> None:
+        number = 1
+        while not _move_if_free(place, Path(earlier_name(place.as_posix(), number))):
+            number += 1
+        _log.info("%s of an earlier VM has another name now", place)
 
     def _landed(self, path: str, version: Version, content: str, place: Path) -> Landed:
         pulled = Pulled(
@@ -199,6 +218,7 @@ class Landing:
             hash=content,
             local=place,
             stat=stat_of(place),
+            vm=self.vm,
         )
         if place == self.target(path):
             return Landed(pulled)

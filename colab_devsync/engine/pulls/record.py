@@ -28,12 +28,14 @@ create table if not exists pulled (
   dev integer not null, ino integer not null, size integer not null,
   mtime_ns integer not null, hash text not null,
   local text, local_size integer, local_mtime_ns integer, local_ino integer,
+  vm text not null default '',
   primary key (rule, path)) without rowid;
 create table if not exists parts (
   rule text, path text, version text not null, ranges text not null,
   primary key (rule, path)) without rowid;
 """
-_KEEP = "insert or replace into pulled values (?,?,?,?,?,?,?,?,?,?,?,?)"
+_WITHOUT_VM = "alter table pulled add column vm text not null default ''"
+_KEEP = "insert or replace into pulled values (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _KEEP_PART = "insert or replace into parts values (?, ?, ?, ?)"
 _DROP_PART = "delete from parts where rule = ? and path = ?"
 _MASK = (1 << 63) - 1  # SQLite's integers are signed
@@ -58,6 +60,7 @@ class Pulled:
     hash: str  # of the content, see `contents`
     local: Path | None  # absolute; None: it was dropped to keep only the newest
     stat: LocalStat | None = None
+    vm: str = ""  # marker of the VM that had it; "": an older version noted it
 
     @property
     def is_here(self) -> bool:
@@ -83,6 +86,9 @@ class Record:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(_SCHEMA)
+        columns = self._db.execute("pragma table_info(pulled)").fetchall()
+        if "vm" not in [name for _, name, *_ in columns]:
+            self._db.execute(_WITHOUT_VM)
         self._ledger = Ledger(self._db)
 
     @staticmethod
@@ -216,11 +222,11 @@ def _row(one: Pulled) -> tuple[str | bytes | int | None, ...]:
     here = one.stat or (None, None, None)
     local = None if one.local is None else _stored(str(one.local))
     path, remote = _stored(one.path), _stored(one.remote)
-    return (one.rule, path, remote, *one.version, one.hash, local, *here)
+    return (one.rule, path, remote, *one.version, one.hash, local, *here, one.vm)
 
 
 def _pulled(row: tuple[Any, ...]) -> Pulled:
-    rule, path, remote, *numbers, content_hash, local, size, mtime_ns, ino = row
+    rule, path, remote, *numbers, content_hash, local, size, mtime_ns, ino, vm = row
     return Pulled(
         rule=str(rule),
         path=_read(path),
@@ -231,4 +237,5 @@ def _pulled(row: tuple[Any, ...]) -> Pulled:
         stat=None
         if local is None
         else LocalStat(int(size or 0), int(mtime_ns or 0), int(ino or 0)),
+        vm=str(vm),
     )

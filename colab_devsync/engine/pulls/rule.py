@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,6 +115,10 @@ class Rule:
         if stood is not None and not stood.goes_along(self.there, self.pulled, one):
             self._stood = None
         self.pulled[one.path] = one
+
+    def goes_on(self, one: Pulled) -> None:
+        """This VM's file begins with what is here, whichever VM had that."""
+        self.pulled[one.path] = replace(one, vm=self.landing.vm)
 
     def here(self) -> dict[str, Version]:
         return {

@@ -149,6 +149,8 @@ class Worker:
         if self._bring.fetcher is None:
             self._open(uplink)
         rules = list(self._rules.values())
+        for rule in rules:
+            rule.landing.vm = uplink.vm.marker
         threading.Thread(
             target=self._listen,
             args=(uplink, rules),
