@@ -60,6 +60,13 @@ def test_whether_a_file_has_a_content(tmp_path: Path) -> None:
         assert not contents.is_content(tmp_path / "missing", held)
 
 
+@pytest.mark.parametrize("text", ["", "gmac:zz:y", ":", "gmac:00", "gmac::ff"])
+def test_what_is_no_hash_is_no_content(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    assert contents.form_of(text) == contents.SHA256
+    assert not contents.is_content(tmp_path / "a", text)
+
+
 def test_gmac_refuses_a_key_of_another_length() -> None:
     kind = gmac.found()
     assert kind is not None

@@ -131,3 +131,28 @@ def test_what_had_arrived_is_kept_when_the_link_is_cut(cut: int) -> None:
             assert result is None
         else:
             assert [one.content for one in result or ()] == [content(path)]
+
+
+def test_what_waited_for_room_is_asked_for_on_the_next_link() -> None:
+    first, ready, lost = Link(), threading.Event(), threading.Event()
+    first.client.lose = lambda error: lost.set()  # type: ignore[method-assign]
+    first.incoming.close()  # as the end of a link does
+    batch = Batch([Small("a", Version(1, 1, SIZE, 1), ["a"])], lambda *_: None)
+    fetcher = Fetcher(cast(Uplink, first), ready.set)
+    fetcher.start()
+    assert ready.wait(WAIT_S)
+    fetcher.use([batch])
+    assert lost.wait(WAIT_S)
+    fetcher.close()
+
+    second, ready = Link(), threading.Event()
+    fetcher = Fetcher(cast(Uplink, second), ready.set)
+    fetcher.start()
+    assert ready.wait(WAIT_S)
+    fetcher.use([batch])
+    with second.changed:
+        assert second.changed.wait_for(
+            lambda: [one for lane in second.lanes for one in lane.asked()] == ["a"],
+            WAIT_S,
+        )
+    fetcher.close()

@@ -140,8 +140,8 @@ class Fetcher:
         return None
 
     def _ask_files(self, batch: Batch) -> None:
-        batch.is_asked = True
         self._window.acquire(batch.size)
+        batch.is_asked = True  # if the link breaks before, the next one asks
         request = batch.ask_with(self._window)
         self._lane().ask(self._packed(request), batch)
 
