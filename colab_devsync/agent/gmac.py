@@ -48,6 +48,7 @@ class Gmac:
 
     def __init__(self, key: bytes) -> None:
         """`key`: 16 bytes."""
+        self._free = self._lib.EVP_CIPHER_CTX_free  # `found` may reject the rest
         self._context = self._lib.EVP_CIPHER_CTX_new()
         cipher = self._lib.EVP_aes_128_gcm()
         if len(key) != _TAG:
@@ -69,7 +70,7 @@ class Gmac:
         return tag.raw.hex()
 
     def __del__(self) -> None:
-        self._lib.EVP_CIPHER_CTX_free(self._context)
+        self._free(self._context)
 
     def _do(self, name: str, *arguments: Any) -> None:
         if getattr(self._lib, name)(self._context, *arguments) != 1:
